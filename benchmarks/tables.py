@@ -1,0 +1,199 @@
+"""Write the tables of docs/benchmarks.md from the JSON of the benchmark scripts, or check that they are up to date.
+
+    python benchmarks/tables.py
+    python benchmarks/tables.py --check
+
+A table stands between ``<!-- table FILE KIND -->`` and ``<!-- end table -->``. FILE is in benchmarks/results. KIND is
+one of prdn, max_error, lossless (ratios), over (sancodec over the yardsticks), records (ratios record by record),
+processes, in_process (speed) and environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import environment
+
+DOCUMENT = environment.REPOSITORY / "docs" / "benchmarks.md"
+RESULTS = environment.REPOSITORY / "benchmarks" / "results"
+MARKED = re.compile(r"(<!-- table (?P<file>\S+) (?P<kind>\S+) -->\n).*?(<!-- end table -->)", re.DOTALL)
+NOT_MEASURED = "*Not measured yet.*\n"
+DISPLAY = {
+    "dwt_zstd": "9/7 DWT + zstd -19",
+    "dwt_zstd_joined": "9/7 DWT + zstd -19, one frame if smaller",
+    "sz3": "SZ3",
+    "zfp": "ZFP",
+    "flac -8": "FLAC -8",
+}
+
+Result = dict[str, Any]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return NOT_MEASURED
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _codec(entry: Result) -> str:
+    name: str = DISPLAY.get(entry["codec"], entry["codec"])
+    if "level" not in entry:
+        return name
+    chunk = "whole file" if entry["chunk_s"] is None else f"{entry['chunk_s']:g} s chunks"
+    return f"**{name}**, level {entry['level']}, {chunk}"
+
+
+def _by_codec(
+    entries: Sequence[Result], figure: Callable[[Result], str]
+) -> tuple[list[float], dict[str, dict[float, str]]]:
+    targets = sorted({entry["target"] for entry in entries})
+    cells: dict[str, dict[float, str]] = {}
+    for entry in entries:
+        cells.setdefault(_codec(entry), {})[entry["target"]] = figure(entry)
+    return targets, cells
+
+
+def ratios(result: Result, kind: str) -> str:
+    """Mean ratio over the records, in brackets the mean largest error of a lead in stored units."""
+    entries = [entry for entry in result["summary"] if entry["kind"] == kind]
+
+    def figure(entry: Result) -> str:
+        error = f" ({entry['mean_max_error_adu']:.0f})" if kind == "prdn" else ""
+        return f"{entry['mean_ratio']:.2f}{error}"
+
+    targets, cells = _by_codec(entries, figure)
+    heads = {"prdn": "PRDN {:g} %", "max_error": "±{:g}", "lossless": "ratio"}
+    header = ["codec", *(heads[kind].format(target) for target in targets)]
+    return _table(header, [[codec, *(row.get(target, "") for target in targets)] for codec, row in cells.items()])
+
+
+def over(result: Result) -> str:
+    """Geometric mean over the records of sancodec's ratio over that of each yardstick."""
+    rows = []
+    entries = [entry for entry in result["summary"] if entry["kind"] == "prdn"]
+    targets = sorted({entry["target"] for entry in entries})
+    for yardstick in sorted({name for entry in entries for name in entry["over"]}):
+        ours = [entry for entry in entries if "level" in entry and yardstick in entry["over"]]
+        _targets, cells = _by_codec(ours, lambda entry, name=yardstick: f"{entry['over'][name]['geometric_mean']:.3f}")
+        rows += [
+            [f"{codec} over {DISPLAY[yardstick]}", *(row.get(target, "") for target in targets)]
+            for codec, row in cells.items()
+        ]
+    return _table(["geometric mean over the records", *(f"PRDN {target:g} %" for target in targets)], rows)
+
+
+def by_record(result: Result) -> str:
+    """Ratio of each record, sancodec and the yardsticks."""
+    names = ("sancodec", "dwt_zstd", "dwt_zstd_joined")
+    rows = [row for row in result["rows"] if row["kind"] == "prdn" and row["codec"] in names]
+    targets = sorted({row["target"] for row in rows})
+    cells: dict[tuple[str, str], dict[float, str]] = {}
+    for row in rows:
+        cells.setdefault((row["record"], _codec(row)), {})[row["target"]] = f"{row['ratio']:.2f}"
+    header = ["record", "codec", *(f"PRDN {target:g} %" for target in targets)]
+    return _table(header, [[*key, *(row.get(target, "") for target in targets)] for key, row in sorted(cells.items())])
+
+
+def _spread(spread: dict[str, float], digits: int) -> str:
+    return f"{spread['median']:.{digits}f} ({spread['min']:.{digits}f}–{spread['max']:.{digits}f})"
+
+
+def _peak(mib: float, *, floor_mib: float) -> str:
+    """A child's peak starts at that of the process which started it, so below that floor only the floor is known."""
+    return f"≤ {floor_mib:.0f}" if mib <= floor_mib * 1.02 else f"{mib:.0f}"
+
+
+def processes(result: Result) -> str:
+    rows = [
+        [
+            f"{DISPLAY.get(row['codec'], row['codec'])}, {row['action']}",
+            _spread(row["wall_s"], 3),
+            _peak(row["peak_mib"]["median"], floor_mib=result["peak_mib_floor"]),
+            f"{row['output_bytes']:,}" if row["output_bytes"] else "",
+        ]
+        for row in result["processes"]
+    ]
+    return _table(["whole process", "seconds, median (min–max)", "peak MiB", "bytes"], rows)
+
+
+def in_process(result: Result) -> str:
+    rows = [
+        [
+            f"{DISPLAY.get(row['codec'], row['codec'])}, {row['action']}",
+            _spread(row["msamples_per_s"], 2),
+            f"{row['bytes']:,}",
+        ]
+        for row in result["in_process"]
+    ]
+    return _table(["in process", "Msamples/s, median (min–max)", "bytes"], rows)
+
+
+def describe_environment(result: Result) -> str:
+    setting = result["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in setting["versions"].items() if version)
+    commit = (setting["git_commit"] or "none")[:12] + ("" if setting["git_clean"] else " with changes")
+    return (
+        f"{setting['date'][:10]}, commit {commit}; {setting['cpu_model']}, {setting['cores']} cores; "
+        f"Python {setting['python']}, {versions}.\n"
+    )
+
+
+KINDS: dict[str, Callable[[Result], str]] = {
+    "prdn": lambda result: ratios(result, "prdn"),
+    "max_error": lambda result: ratios(result, "max_error"),
+    "lossless": lambda result: ratios(result, "lossless"),
+    "over": over,
+    "records": by_record,
+    "processes": processes,
+    "in_process": in_process,
+    "environment": describe_environment,
+}
+
+
+def fill(document: str, *, results: Path) -> str:
+    """Return the document with every marked table written anew.
+
+    Raises
+    ------
+    ValueError
+        A marker names a kind of table that does not exist, or no marker is found.
+    """
+
+    def write(match: re.Match[str]) -> str:
+        kind, path = match["kind"], results / match["file"]
+        if kind not in KINDS:
+            raise ValueError(f"table {match['file']} {kind}: the kind must be one of {', '.join(KINDS)}")
+        content = KINDS[kind](json.loads(path.read_text())) if path.exists() else NOT_MEASURED
+        return f"{match[1]}{content}{match[4]}"
+
+    if not MARKED.search(document):
+        raise ValueError("no '<!-- table FILE KIND -->' with its '<!-- end table -->' in the document")
+    return MARKED.sub(write, document)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the document is out of date")
+    parser.add_argument("--document", type=Path, default=DOCUMENT)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args(argv)
+    present = arguments.document.read_text(encoding="utf-8")
+    filled = fill(present, results=arguments.results)
+    if arguments.check:
+        if filled != present:
+            print(f"{arguments.document} is out of date: run 'python benchmarks/tables.py'", file=sys.stderr)
+            return 1
+        return 0
+    arguments.document.write_text(filled, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

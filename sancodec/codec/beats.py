@@ -1,0 +1,206 @@
+"""The beat layer: stride-1 kernels learned per file and the sparse events that use them.
+
+Kernels come from gain-shape k-means on aligned waves; events from a closed-loop projection of the signal.
+Everything the decoder sees is an integer; the arithmetic here may differ between machines.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec.detection import windows_at
+
+KERNEL_S = 256 / 360
+BEFORE_S = 100 / 360
+_TAPER_S = 24 / 360
+_LLOYD_ROUNDS = 8
+_MAX_KERNEL_INTEGER = 2047
+MAX_GAIN = 127
+FRACTION_BITS = 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BeatKernels:
+    """Kernels of one channel as they are stored.
+
+    Parameters
+    ----------
+    weights
+        int32, shape ``(kernel, position)``.
+    exponent
+        An event of gain g adds ``g · weights · 2**exponent`` stored units; at least -FRACTION_BITS.
+    """
+
+    weights: NDArray[np.int32]
+    exponent: int
+
+    @property
+    def n_kernels(self) -> int:
+        return int(self.weights.shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Events:
+    """Which kernel is added where, for one channel; positions are shared by the channels of a file.
+
+    Parameters
+    ----------
+    kernel_ids, gains
+        int32, shape ``(event,)``; gain 0 leaves the event out in this channel.
+    """
+
+    kernel_ids: NDArray[np.int32]
+    gains: NDArray[np.int32]
+
+
+def kernel_geometry(sampling_rate_hz: float) -> tuple[int, int]:
+    """Kernel length and the samples before its peak."""
+    return max(4, round(KERNEL_S * sampling_rate_hz)), max(1, round(BEFORE_S * sampling_rate_hz))
+
+
+def _tapered(kernels: NDArray[np.float32], sampling_rate_hz: float) -> NDArray[np.float32]:
+    n_taper = max(1, round(_TAPER_S * sampling_rate_hz))
+    ramp = np.sin(np.pi / 2 * (np.arange(n_taper) + 0.5) / n_taper) ** 2
+    window = np.ones(kernels.shape[1])
+    window[:n_taper] = ramp
+    window[-n_taper:] = ramp[::-1]
+    return (kernels * window).astype(np.float32)
+
+
+def learn_kernels(
+    filtered: NDArray[np.float32], positions: NDArray[np.int64], *, n_kernels: int, sampling_rate_hz: float
+) -> NDArray[np.float32]:
+    """Gain-shape k-means on the waves at ``positions`` of one channel.
+
+    Parameters
+    ----------
+    filtered
+        High-passed samples, shape ``(sample,)``.
+    n_kernels
+        How many kernels at most.
+
+    Returns
+    -------
+    float32, shape ``(kernel, position)``, unit norm, the most used first; may hold fewer kernels, or none.
+    """
+    length, before = kernel_geometry(sampling_rate_hz)
+    waves = _tapered(windows_at(filtered, positions - before, length), sampling_rate_hz)  # (event, position)
+    first = np.median(waves[:: max(1, len(waves) // 1000)], axis=0)
+    norm = float(np.linalg.norm(first))
+    if norm == 0:
+        return np.zeros((0, length), np.float32)
+    centres = (first / norm)[None].astype(np.float32)
+    energy = np.einsum("ij,ij->i", waves, waves)
+    while True:
+        for _ in range(_LLOYD_ROUNDS if len(centres) == n_kernels else 2):
+            gains = waves @ centres.T  # (event, kernel)
+            assigned = gains.argmax(axis=1)
+            best = np.maximum(gains[np.arange(len(waves)), assigned], 0)
+            weights = np.zeros((len(centres), len(waves)), np.float32)
+            weights[assigned, np.arange(len(waves))] = best
+            sums = weights @ waves
+            norms = np.linalg.norm(sums, axis=1, keepdims=True)
+            centres = np.where(norms > 0, sums / np.where(norms > 0, norms, 1), centres).astype(np.float32)
+        if len(centres) >= n_kernels:
+            break
+        gains = waves @ centres.T
+        residual = energy - np.maximum(gains.max(axis=1), 0) ** 2
+        worst = waves[residual.argmax()]
+        cosine = (waves @ worst) / np.maximum(np.sqrt(energy) * np.linalg.norm(worst), 1e-9)
+        similar = np.flatnonzero(cosine > 0.5)
+        if residual.max() <= 0 or not len(similar):
+            break
+        seed = waves[similar[np.argsort(-residual[similar])[: max(8, len(similar) // 4)]]].mean(axis=0)
+        norm = float(np.linalg.norm(seed))
+        if norm == 0:
+            break
+        centres = np.concatenate([centres, (seed / norm)[None]])
+    usage = np.bincount((waves @ centres.T).argmax(axis=1), minlength=len(centres))
+    return centres[np.argsort(-usage, kind="stable")]
+
+
+def quantise_kernels(
+    kernels: NDArray[np.float32], gains: NDArray[np.float32], *, step: float
+) -> BeatKernels:
+    """Integers for unit-norm kernels: least significant bit near ``step / 8`` at the median gain."""
+    positive = gains[gains > 0]
+    median = float(np.median(positive)) if len(positive) else step
+    gain_step = max(step, median / 32)
+    median_gain = max(1.0, median / gain_step)
+    peak = float(np.abs(kernels).max()) * gain_step
+    exponent = round(math.log2(max(step / 8 / median_gain, 2.0**-FRACTION_BITS)))
+    exponent = max(exponent, math.ceil(math.log2(max(peak, 1e-12) / _MAX_KERNEL_INTEGER)), -FRACTION_BITS)
+    weights = np.rint(kernels * (gain_step / 2.0**exponent)).astype(np.int32)
+    return BeatKernels(weights, exponent)
+
+
+def _independent_sets(starts: NDArray[np.int64], length: int) -> list[NDArray[np.int64]]:
+    """Split events (in time order) into sets whose windows do not overlap: every second, third, … event."""
+    n_sets = 1
+    while np.any(starts[n_sets:] - starts[:-n_sets] < length):
+        n_sets += 1
+    return [np.arange(first, len(starts), n_sets) for first in range(min(n_sets, len(starts)))]
+
+
+def project(
+    signal: NDArray[np.float32], starts: NDArray[np.int64], kernels: BeatKernels, *, penalty: float
+) -> tuple[Events, NDArray[np.float32]]:
+    """Closed-loop projection: each event takes the kernel and gain that leave least residual.
+
+    Parameters
+    ----------
+    signal
+        float32, shape ``(sample,)``.
+    starts
+        First sample of each event's window, increasing; windows may reach beyond the signal.
+    penalty
+        Squared error that an event must save to be worth its bytes.
+
+    Returns
+    -------
+    The events and what is left of the signal.
+    """
+    length = kernels.weights.shape[1]
+    n_samples = len(signal)
+    padded = np.zeros(n_samples + 2 * length, np.float32)
+    padded[length : length + n_samples] = signal
+    view = np.lib.stride_tricks.sliding_window_view(padded, length, writeable=True)
+    atoms = (kernels.weights * 2.0**kernels.exponent).astype(np.float32)  # (kernel, position)
+    norms = np.einsum("ij,ij->i", atoms, atoms)
+    norms[norms == 0] = np.inf
+    ids = np.zeros(len(starts), np.int32)
+    gains = np.zeros(len(starts), np.int32)
+    inside = np.clip(starts + length, 0, n_samples + length)
+    for members in _independent_sets(starts, length):
+        windows = view[inside[members]]  # (event, position), a copy
+        similarity = windows @ atoms.T  # (event, kernel)
+        gain = np.clip(np.rint(similarity / norms), 0, MAX_GAIN)
+        saved = gain * (2 * similarity - gain * np.where(np.isinf(norms), 0, norms))
+        best = saved.argmax(axis=1)
+        rows = np.arange(len(members))
+        chosen = np.where(saved[rows, best] > penalty, gain[rows, best], 0).astype(np.int32)
+        ids[members] = np.where(chosen > 0, best, 0)
+        gains[members] = chosen
+        view[inside[members]] = windows - chosen[:, None] * atoms[best]
+    residual = padded[length : length + n_samples]
+    return Events(ids, gains), residual
+
+
+def render(
+    starts: NDArray[np.int64], events: Events, kernels: BeatKernels, *, n_samples: int
+) -> NDArray[np.int64]:
+    """Σ gain · kernel over the events, in units of ``2**exponent``; int64, shape ``(n_samples,)``."""
+    length = kernels.weights.shape[1]
+    padded = np.zeros(n_samples + 2 * length, np.int64)
+    view = np.lib.stride_tricks.sliding_window_view(padded, length, writeable=True)
+    active = np.flatnonzero((events.gains != 0) & (starts > -length) & (starts < n_samples))
+    if len(active):
+        inside = starts[active] + length
+        for members in _independent_sets(inside, length):
+            chosen = active[members]
+            view[inside[members]] += events.gains[chosen, None].astype(np.int64) * kernels.weights[events.kernel_ids[chosen]]
+    return padded[length : length + n_samples]

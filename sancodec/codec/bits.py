@@ -1,0 +1,153 @@
+"""Bit strings written and read as whole arrays: fixed-width fields, Rice-coded lists, Exp-Golomb excesses.
+
+Bits are packed most significant first (docs/format.md, "Bit strings").
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.errors import CorruptError, TruncatedError
+
+Bits = NDArray[np.uint8]
+
+_RICE_PARAMETER_BITS = 5
+_MAX_RICE_QUOTIENT = 24
+_ESCAPE_BITS = 32
+
+
+def bit_length(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number of bits of each value below 2**52; 0 for 0."""
+    return np.frexp(values.astype(np.float64))[1].astype(np.int64)
+
+
+def fields_to_bits(values: NDArray[np.int64], widths: NDArray[np.int64]) -> Bits:
+    """Each value in its own number of bits; one bit per element of the result."""
+    ends = np.cumsum(widths)
+    total = int(ends[-1]) if len(ends) else 0
+    shift = np.repeat(ends, widths) - 1 - np.arange(total)
+    return ((np.repeat(values, widths) >> shift) & 1).astype(np.uint8)
+
+
+def bits_to_fields(bits: Bits, widths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Inverse of ``fields_to_bits`` for exactly ``widths.sum()`` bits."""
+    values = np.zeros(len(widths), np.int64)
+    used = np.flatnonzero(widths)
+    if len(used):
+        ends = np.cumsum(widths[used])
+        shift = np.repeat(ends, widths[used]) - 1 - np.arange(len(bits))
+        values[used] = np.add.reduceat(bits.astype(np.int64) << shift, ends - widths[used])
+    return values
+
+
+def zigzag(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Signed to unsigned: 0, -1, 1, -2 … become 0, 1, 2, 3 …"""
+    return np.where(values < 0, -2 * values - 1, 2 * values)
+
+
+def unzigzag(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.where(values & 1, -((values + 1) >> 1), values >> 1)
+
+
+class BitWriter:
+    """Collects bit arrays; ``tobytes`` pads the last byte with zeros."""
+
+    def __init__(self) -> None:
+        self._parts: list[Bits] = []
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self._parts)
+
+    def bits(self, bits: Bits) -> None:
+        self._parts.append(bits)
+
+    def number(self, value: int, width: int) -> None:
+        assert 0 <= value < 1 << width
+        self._parts.append(fields_to_bits(np.array([value]), np.array([width])))
+
+    def rice(self, values: NDArray[np.int64]) -> None:
+        """Unsigned numbers below 2**32: parameter, all quotients in unary, all remainders, then escaped values."""
+        if not len(values):
+            return
+        candidates = range(31)
+        total = int(values.sum())
+        guess = max(0, int(np.log2(max(total / len(values), 1e-9))))
+        costs = {k: self._rice_cost(values, k) for k in candidates if abs(k - guess) <= 2}
+        parameter = min(costs, key=lambda k: (costs[k], k))
+        quotients = np.minimum(values >> parameter, _MAX_RICE_QUOTIENT)
+        escaped = quotients == _MAX_RICE_QUOTIENT
+        self.number(parameter, _RICE_PARAMETER_BITS)
+        ends = np.cumsum(quotients + 1)
+        unary = np.ones(int(ends[-1]), np.uint8)
+        unary[ends - 1] = 0
+        self._parts.append(unary)
+        kept = values[~escaped]
+        self._parts.append(fields_to_bits(kept & ((1 << parameter) - 1), np.full(len(kept), parameter)))
+        self._parts.append(fields_to_bits(values[escaped], np.full(int(escaped.sum()), _ESCAPE_BITS)))
+
+    @staticmethod
+    def _rice_cost(values: NDArray[np.int64], parameter: int) -> int:
+        quotients = values >> parameter
+        escaped = quotients >= _MAX_RICE_QUOTIENT
+        plain = quotients[~escaped] + 1 + parameter
+        return int(plain.sum()) + int(escaped.sum()) * (_MAX_RICE_QUOTIENT + 1 + _ESCAPE_BITS)
+
+    def tobytes(self) -> bytes:
+        return np.packbits(np.concatenate([np.zeros(0, np.uint8), *self._parts])).tobytes()
+
+
+class BitReader:
+    """Reads what ``BitWriter`` wrote.
+
+    Raises
+    ------
+    TruncatedError
+        From every method, when the bits end too early.
+    """
+
+    def __init__(self, bits: Bits, what: str) -> None:
+        self._bits = bits
+        self._position = 0
+        self._what = what
+
+    @classmethod
+    def from_bytes(cls, content: bytes, what: str) -> BitReader:
+        return cls(np.unpackbits(np.frombuffer(content, np.uint8)), what)
+
+    def bits(self, count: int) -> Bits:
+        if count > len(self._bits) - self._position:
+            raise TruncatedError(f"{self._what}: {count} more bits are needed, {len(self._bits) - self._position} are left")
+        self._position += count
+        return self._bits[self._position - count : self._position]
+
+    def number(self, width: int) -> int:
+        return int(bits_to_fields(self.bits(width), np.array([width]))[0])
+
+    def fields(self, widths: NDArray[np.int64]) -> NDArray[np.int64]:
+        return bits_to_fields(self.bits(int(widths.sum())), widths)
+
+    def rice(self, count: int) -> NDArray[np.int64]:
+        if not count:
+            return np.zeros(0, np.int64)
+        parameter = self.number(_RICE_PARAMETER_BITS)
+        span = self._bits[self._position : self._position + count * (_MAX_RICE_QUOTIENT + 1)]
+        ends = np.flatnonzero(span == 0)[:count]
+        if len(ends) < count:
+            raise TruncatedError(f"{self._what}: {count} numbers are promised, {len(ends)} are there")
+        quotients = np.diff(ends, prepend=-1) - 1
+        if quotients.max() > _MAX_RICE_QUOTIENT:
+            raise CorruptError(f"{self._what}: a Rice quotient of {quotients.max()}; at most {_MAX_RICE_QUOTIENT} is allowed")
+        self._position += int(ends[-1]) + 1
+        escaped = quotients == _MAX_RICE_QUOTIENT
+        values = quotients.astype(np.int64)
+        n_escaped = int(escaped.sum())
+        values[~escaped] = (values[~escaped] << parameter) | self.fields(np.full(count - n_escaped, parameter))
+        values[escaped] = self.fields(np.full(n_escaped, _ESCAPE_BITS))
+        return values
+
+    def finish(self) -> None:
+        """Refuse anything but up to seven zero bits of padding."""
+        rest = self._bits[self._position :]
+        if len(rest) > 7 or rest.any():
+            raise CorruptError(f"{self._what}: {len(rest)} bits follow its last field")

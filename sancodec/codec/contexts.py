@@ -1,0 +1,134 @@
+"""Expected magnitude of every coefficient, from what the decoder knows before it: the activity class.
+
+Integer arithmetic only, the same in encoder and decoder (docs/format.md, "Activity classes"). A band is one
+kernel of one group; bands run from coarse to fine, and a band's parents are the two bands before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_PHASES = 24
+NO_PHASE = N_PHASES
+PHASES_PER_KERNEL = 16
+N_CLASSES = 28
+N_SYMBOLS = 17
+ESCAPE = N_SYMBOLS - 1
+SCALE_OFFSET = 41
+MAX_SCALE_CODE = 95
+MAX_PHASE_CODE = 15
+_MAX_EXPECTED = (1 << 14) - 1
+_MAX_MAGNITUDE = 63
+_QUARTER_POWERS = np.array([65536, 77936, 92682, 110218], np.int64)  # round(2**(16 + k/4))
+
+
+def _class_of_expected() -> NDArray[np.uint8]:
+    expected = np.arange(_MAX_EXPECTED + 1, dtype=np.int64)
+    exponent = np.maximum(np.frexp(expected.astype(np.float64))[1] - 1, 0)
+    upper_half = expected * expected >= (np.int64(2) << (2 * exponent))
+    return np.minimum(2 * exponent + upper_half, N_CLASSES - 1).astype(np.uint8)
+
+
+_CLASS = _class_of_expected()
+CLASS_SHIFT = np.maximum(0, np.arange(N_CLASSES) // 2 - 10)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContextModel:
+    """What a model ships for the class coder.
+
+    Parameters
+    ----------
+    band_weights
+        uint16, shape ``(band, 4)``, in 1/256: weight of the profile, of the parent at the same time, of its two
+        neighbours, and of the grandparent with its neighbours (2, 1, 1).
+    phase_groups
+        uint8, shape ``(band,)``: which row of the phase profile a band uses.
+    frequencies
+        uint16, shape ``(N_CLASSES, N_SYMBOLS)``; each row sums to 4096, the escape symbol is never 0.
+    """
+
+    band_weights: NDArray[np.uint16]
+    phase_groups: NDArray[np.uint8]
+    frequencies: NDArray[np.uint16]
+
+    @property
+    def n_phase_groups(self) -> int:
+        return int(self.phase_groups.max()) + 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Profile:
+    """Expected magnitudes of a channel, per band and beat phase, as stored in the file.
+
+    Parameters
+    ----------
+    scale_codes
+        int64, shape ``(band,)``; 0: the band is all zero; otherwise quarter powers of 2, SCALE_OFFSET is 1.
+    phase_codes
+        int64, shape ``(phase group, N_PHASES + 1)``, half powers of 2, -MAX_PHASE_CODE to MAX_PHASE_CODE.
+    """
+
+    scale_codes: NDArray[np.int64]
+    phase_codes: NDArray[np.int64]
+
+    def expected(self, model: ContextModel) -> NDArray[np.int64]:
+        """Expected magnitude in 1/256, shape ``(band, N_PHASES + 1)``."""
+        quarter = self.scale_codes[:, None] - SCALE_OFFSET + 2 * self.phase_codes[model.phase_groups]
+        shift = 8 - (quarter >> 2)  # 2**(q/4) * 2**8 = mantissa * 2**(q//4 - 8)
+        mantissa = _QUARTER_POWERS[quarter & 3]
+        expected = np.where(shift >= 0, mantissa >> np.clip(shift, 0, 62), mantissa << np.clip(-shift, 0, 16))
+        return np.minimum(expected, _MAX_EXPECTED)
+
+
+def phase_of_windows(
+    event_starts: NDArray[np.int64], *, n_windows: int, stride: int, kernel_length: int
+) -> NDArray[np.int64]:
+    """Beat phase of each window's centre: time since the last event began, in 1/16 of a beat kernel."""
+    if not len(event_starts):
+        return np.full(n_windows, NO_PHASE)
+    centre = np.arange(n_windows, dtype=np.int64) * stride + stride // 2
+    last = np.searchsorted(event_starts, centre, side="right") - 1
+    since = centre - event_starts[np.maximum(last, 0)]
+    phase = since * PHASES_PER_KERNEL // kernel_length
+    return np.where((last < 0) | (phase >= N_PHASES), NO_PHASE, phase)
+
+
+def _with_neighbours(magnitude: NDArray[np.int32], centre_weight: int) -> NDArray[np.int32]:
+    total = centre_weight * magnitude
+    total += np.roll(magnitude, 1, axis=-1)
+    total += np.roll(magnitude, -1, axis=-1)
+    return total
+
+
+class BandParents:
+    """Magnitudes of the bands before the current one, ready to be read at its windows."""
+
+    def __init__(self, model: ContextModel) -> None:
+        self._weights = model.band_weights.astype(np.int32)
+        self._previous: list[tuple[int, NDArray[np.int32]]] = []
+
+    def push(self, stride: int, magnitudes: NDArray[np.integer]) -> None:
+        """Add the band just coded; ``(stream, window)``."""
+        capped = np.minimum(magnitudes, _MAX_MAGNITUDE).astype(np.int32)
+        self._previous = [(stride, capped), *self._previous[:1]]
+
+    def classes(self, band: int, stride: int, profile_at: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """Activity class at every window of ``band``; ``profile_at`` is the profile there, ``(stream, window)``."""
+        weights = self._weights[band]
+        expected = (profile_at * weights[0]) >> 8
+        for generation, (parent_stride, magnitude) in enumerate(self._previous):
+            if generation == 0:
+                terms = weights[1] * magnitude
+                if weights[2]:
+                    terms += weights[2] * _with_neighbours(magnitude, 0)
+            else:
+                if not weights[3]:
+                    continue
+                terms = weights[3] * _with_neighbours(magnitude, 2)
+            ratio = parent_stride // stride
+            expected += np.repeat(terms, ratio, axis=-1) if ratio > 1 else terms
+        return _CLASS[np.minimum(expected, _MAX_EXPECTED)]

@@ -1,0 +1,260 @@
+"""Uniform quantisation of a channel's coefficients, with rate-distortion optimised rounding.
+
+Bands are coded from coarse to fine; each takes its rounding thresholds from the activity classes that the
+decoder will derive, so the rates are those of the class coder's own tables. ``(band)`` lists hold arrays of
+shape ``(chunk, window)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec.contexts import (
+    CLASS_SHIFT,
+    ESCAPE,
+    MAX_PHASE_CODE,
+    MAX_SCALE_CODE,
+    N_CLASSES,
+    N_PHASES,
+    SCALE_OFFSET,
+    BandParents,
+    ContextModel,
+    Profile,
+)
+from sancodec.codec.kernels import Model
+from sancodec.codec.rans import PROBABILITY_BITS
+
+OFFSET_UNIT = 128
+DEAD_ZONE_ROUNDING = 0.38
+_N_EXACT = 24
+_DEFAULT_OFFSETS = (8, 4, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Quantiser step ``mantissa * 2**exponent`` in stored units; the mantissa has 12 bits."""
+
+    mantissa: int
+    exponent: int
+
+    @property
+    def value(self) -> float:
+        return float(self.mantissa * 2.0**self.exponent)
+
+    @classmethod
+    def nearest(cls, value: float) -> Step:
+        mantissa, exponent = np.frexp(value)
+        rounded = int(np.rint(mantissa * 4096))
+        return cls(2048, int(exponent) - 11) if rounded == 4096 else cls(rounded, int(exponent) - 12)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantised:
+    """Coefficients of one channel over chunks of one length.
+
+    Parameters
+    ----------
+    magnitudes
+        Per band, int32 ``(chunk, window)``.
+    negative
+        Per band, bool ``(chunk, window)``; meaningful where the magnitude is not 0.
+    classes
+        Per band, uint8 ``(chunk, window)``.
+    """
+
+    magnitudes: list[NDArray[np.int32]]
+    negative: list[NDArray[np.bool_]]
+    classes: list[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rounding:
+    """Bits and rounding thresholds of every class, for one Lagrange multiplier.
+
+    Parameters
+    ----------
+    bits
+        float64, shape ``(class, magnitude)``, sign included, for magnitudes below 24.
+    thresholds
+        float32, flattened ``(class, magnitude)``: below it, magnitude + 1 is rounded down to magnitude.
+    """
+
+    bits: NDArray[np.float64]
+    thresholds: NDArray[np.float32]
+
+
+def magnitude_bits(contexts: ContextModel) -> NDArray[np.float64]:
+    """Code length of magnitudes 0…23 in every class, sign included; float64 ``(class, magnitude)``."""
+    with np.errstate(divide="ignore"):
+        table = PROBABILITY_BITS - np.log2(contexts.frequencies.astype(np.float64))  # (class, symbol)
+    bits = np.zeros((N_CLASSES, _N_EXACT))
+    for activity in range(N_CLASSES):
+        shift = int(CLASS_SHIFT[activity])
+        n_direct = direct_symbols(contexts)[activity]
+        for magnitude in range(_N_EXACT):
+            symbol = magnitude >> shift
+            if symbol < n_direct:
+                cost = table[activity, symbol]
+            else:
+                excess = symbol - n_direct + 1
+                cost = table[activity, ESCAPE] + 2 * int(excess).bit_length() - 1
+            bits[activity, magnitude] = cost + shift + (magnitude > 0)
+    return bits
+
+
+def direct_symbols(contexts: ContextModel) -> NDArray[np.int64]:
+    """How many symbols of each class stand for themselves; larger ones are escaped."""
+    unused = contexts.frequencies[:, :ESCAPE] == 0
+    return np.where(unused.any(axis=1), unused.argmax(axis=1), ESCAPE)
+
+
+def rounding_of(contexts: ContextModel, *, multiplier: float, offsets: tuple[int, int, int] = _DEFAULT_OFFSETS) -> Rounding:
+    """Thresholds that minimise (u - r)² + multiplier · bits, u and r in steps."""
+    bits = magnitude_bits(contexts)
+    levels = np.arange(_N_EXACT, dtype=np.float64)
+    levels[1] -= offsets[0] / OFFSET_UNIT
+    levels[2] -= offsets[1] / OFFSET_UNIT
+    levels[3:] -= offsets[2] / OFFSET_UNIT
+    gap = np.diff(levels)
+    thresholds = (levels[1:] + levels[:-1]) / 2 + multiplier * np.diff(bits, axis=1) / (2 * gap)
+    floor = np.arange(_N_EXACT - 1) + 0.5
+    thresholds = np.clip(thresholds, floor, floor + 1)
+    return Rounding(bits, np.pad(thresholds, ((0, 0), (0, 1)), mode="edge").astype(np.float32).ravel())
+
+
+def quantise(
+    bands: list[NDArray[np.float32]],
+    model: Model,
+    profile_at: list[NDArray[np.int32]],
+    *,
+    step: float,
+    rounding: Rounding,
+) -> Quantised:
+    """Quantise band after band.
+
+    Parameters
+    ----------
+    bands
+        Per band, float32 ``(chunk, window)``, in stored units.
+    profile_at
+        Per band, int32 ``(chunk, window)``: expected magnitude from the profile, in 1/256; a band of zeros is off.
+    """
+    parents = BandParents(model.contexts)
+    magnitudes, negative, classes = [], [], []
+    inverse = np.float32(1 / step)
+    for band, (coefficients, expected) in enumerate(zip(bands, profile_at, strict=True)):
+        activity = parents.classes(band, model.band_strides[band], expected)
+        scaled = np.abs(coefficients) * inverse
+        magnitude = (scaled + np.float32(0.5)).astype(np.int32)
+        if expected.any():
+            row = activity.astype(np.int32) * _N_EXACT
+            below = np.clip(magnitude - 1, 0, _N_EXACT - 1)
+            magnitude -= (scaled < rounding.thresholds[row + below]) & (magnitude > 0)
+            magnitude[scaled < rounding.thresholds[row]] = 0
+        else:
+            magnitude[:] = 0
+        parents.push(model.band_strides[band], magnitude)
+        magnitudes.append(magnitude)
+        negative.append(coefficients < 0)
+        classes.append(activity)
+    return Quantised(magnitudes, negative, classes)
+
+
+def quantise_plain(bands: list[NDArray[np.float32]], *, step: float) -> Quantised:
+    """Dead-zone quantisation without classes: fast, and the start of the profile."""
+    inverse = np.float32(1 / step)
+    magnitudes = [(np.abs(band) * inverse + np.float32(DEAD_ZONE_ROUNDING)).astype(np.int32) for band in bands]
+    return Quantised(magnitudes, [band < 0 for band in bands], [])
+
+
+def reconstruction_offsets(bands: list[NDArray[np.float32]], quantised: Quantised, *, step: float) -> tuple[int, int, int]:
+    """Centroids of |q| = 1, 2 and ≥ 3, as the distance below |q| in 1/128 steps."""
+    sums, counts = np.zeros(4), np.zeros(4)
+    for coefficients, magnitude in zip(bands, quantised.magnitudes, strict=True):
+        used = np.flatnonzero(magnitude)
+        values = magnitude.ravel()[used]
+        kind = np.minimum(values, 3)
+        sums += np.bincount(kind, values - np.abs(coefficients.ravel()[used]) / step, 4)
+        counts += np.bincount(kind, minlength=4)
+    mean = sums / np.maximum(counts, 1) * OFFSET_UNIT
+    first, second, third = (int(np.clip(np.rint(value), 0, 63)) for value in mean[1:])
+    return first, second, third
+
+
+def squared_error(
+    bands: list[NDArray[np.float32]], quantised: Quantised, *, step: float, offsets: tuple[int, int, int]
+) -> float:
+    """Squared error in the coefficient domain, in squared stored units."""
+    levels = np.array([0, *offsets], np.float32) / np.float32(OFFSET_UNIT)
+    total = 0.0
+    inverse = np.float32(1 / step)
+    for coefficients, magnitude in zip(bands, quantised.magnitudes, strict=True):
+        error = np.abs(coefficients) * inverse - magnitude
+        error += levels[np.minimum(magnitude, 3)]
+        total += float(np.vdot(error, error))
+    return total * step**2
+
+
+def coded_bits(quantised: Quantised, rounding: Rounding, *, active: list[bool]) -> float:
+    """Estimated size of the coefficients under the class coder, in bits."""
+    total = 0.0
+    for magnitude, activity, used in zip(quantised.magnitudes, quantised.classes, active, strict=True):
+        if used:
+            capped = np.minimum(magnitude, _N_EXACT - 1)
+            index = activity.astype(np.int32) * _N_EXACT + capped
+            total += float(rounding.bits.ravel()[index].sum())
+            large = magnitude[magnitude >= _N_EXACT]
+            if len(large):
+                total += float(2 * np.log2(large / (_N_EXACT - 1)).sum())
+    return total
+
+
+def amplitudes_of(quantised: Quantised, offsets: tuple[int, int, int]) -> list[NDArray[np.float64]]:
+    """Signed amplitudes in 1/128 steps: ±(128·|q| − offset); float64 holding integers, per band."""
+    table = np.array([0, *offsets], np.int64)
+    result = []
+    for magnitude, negative in zip(quantised.magnitudes, quantised.negative, strict=True):
+        amplitude = magnitude.astype(np.int64) * OFFSET_UNIT - table[np.minimum(magnitude, 3)]
+        result.append(np.where(negative, -amplitude, amplitude).astype(np.float64))
+    return result
+
+
+def profile_of(
+    contexts: ContextModel, magnitudes: list[list[NDArray[np.int32]]], phases: list[list[NDArray[np.int64]]], *, with_phases: bool
+) -> Profile:
+    """Mean magnitude per band, and its variation with the beat phase.
+
+    Parameters
+    ----------
+    magnitudes, phases
+        ``[part][band]`` arrays ``(chunk, window)``.
+    with_phases
+        False stores no phase profile.
+    """
+    n_bands = len(contexts.phase_groups)
+    n_phases = N_PHASES + 1
+    sums = np.zeros((n_bands, n_phases))
+    counts = np.zeros((n_bands, n_phases))
+    for part, part_phases in zip(magnitudes, phases, strict=True):
+        for band in range(n_bands):
+            phase = part_phases[band].ravel()
+            capped = np.minimum(part[band].ravel(), 4096)
+            counts[band] += np.bincount(phase, minlength=n_phases)
+            used = np.flatnonzero(capped)
+            sums[band] += np.bincount(phase[used], capped[used], n_phases)
+    mean = sums.sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+    with np.errstate(divide="ignore"):
+        codes = np.rint(4 * np.log2(mean)) + SCALE_OFFSET
+    scale_codes = np.where(mean > 0, np.clip(codes, 1, MAX_SCALE_CODE), 0).astype(np.int64)
+    phase_codes = np.zeros((contexts.n_phase_groups, n_phases), np.int64)
+    if with_phases:
+        for group in range(contexts.n_phase_groups):
+            members = np.flatnonzero((contexts.phase_groups == group) & (mean > 0))
+            if len(members):
+                expected = (counts[members] * mean[members, None]).sum(axis=0)
+                ratio = (sums[members].sum(axis=0) + 1) / (expected + 1)
+                phase_codes[group] = np.clip(np.rint(2 * np.log2(ratio)), -MAX_PHASE_CODE, MAX_PHASE_CODE)
+    return Profile(scale_codes, phase_codes)

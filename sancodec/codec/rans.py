@@ -1,0 +1,186 @@
+"""Interleaved range asymmetric numeral systems (rANS), many streams at once.
+
+A stream has ``lanes`` coders that take turns; they share one sequence of 16-bit words (docs/format.md,
+"Class coder"). All streams of a file advance together, one array operation per step, so pure NumPy is fast.
+Source: J. Duda, arXiv:1311.2540; F. Giesen, arXiv:1402.3392.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.errors import CorruptError, TruncatedError
+
+PROBABILITY_BITS = 12
+TOTAL = 1 << PROBABILITY_BITS
+LOWER_BOUND = 1 << 16
+_WORD_BITS = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SymbolTables:
+    """Static frequencies of every context, flattened for look-up.
+
+    The last context is the identity: it has one symbol of probability 1 and leaves the coder's state alone;
+    positions where a lane has nothing to code use it.
+
+    Parameters
+    ----------
+    frequency, start
+        int64, shape ``(context * n_symbols,)``.
+    slot_symbol
+        uint8, shape ``(context * TOTAL,)``.
+    slot_frequency, slot_bias
+        int64, shape ``(context * TOTAL,)``: frequency and (slot - start) of the symbol at each slot.
+    """
+
+    n_symbols: int
+    n_contexts: int
+    frequency: NDArray[np.int64]
+    start: NDArray[np.int64]
+    slot_symbol: NDArray[np.uint8]
+    slot_frequency: NDArray[np.int64]
+    slot_bias: NDArray[np.int64]
+
+    @property
+    def identity_context(self) -> int:
+        return self.n_contexts - 1
+
+
+def symbol_tables(frequencies: NDArray[np.uint16]) -> SymbolTables:
+    """Build look-up tables from ``(context, symbol)`` frequencies; every row must sum to TOTAL."""
+    n_contexts, n_symbols = frequencies.shape
+    rows = np.zeros((n_contexts + 1, n_symbols), np.int64)
+    rows[:-1] = frequencies
+    rows[-1, 0] = TOTAL
+    if np.any(rows.sum(axis=1) != TOTAL):
+        raise CorruptError(f"class tables: the frequencies of a class do not sum to {TOTAL}")
+    start = np.cumsum(rows, axis=1) - rows
+    slots = np.tile(np.arange(n_symbols), n_contexts + 1)
+    slot_symbol = np.repeat(slots, rows.ravel())
+    context = np.repeat(np.arange(n_contexts + 1), TOTAL)
+    slot = np.tile(np.arange(TOTAL), n_contexts + 1)
+    return SymbolTables(
+        n_symbols,
+        n_contexts + 1,
+        rows.ravel(),
+        start.ravel(),
+        slot_symbol.astype(np.uint8),
+        rows[context, slot_symbol],
+        slot - start[context, slot_symbol],
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedStream:
+    """One stream: uint32 ``states`` per lane as the decoder starts, uint16 ``words`` in the order they are read."""
+
+    states: NDArray[np.uint32]
+    words: NDArray[np.uint16]
+
+
+def encode_streams(
+    contexts: NDArray[np.uint8],
+    symbols: NDArray[np.uint8],
+    lanes: NDArray[np.int64],
+    payload: NDArray[np.uint16],
+    tables: SymbolTables,
+) -> list[EncodedStream]:
+    """Encode all streams together.
+
+    Parameters
+    ----------
+    contexts, symbols
+        uint8, shape ``(step, lane of all streams)``, in decoding order.
+    lanes
+        Number of lanes of each stream; their sum is the second axis.
+    payload
+        uint16, shape ``(lane of all streams,)``: raw bits that ride in the initial states.
+    """
+    index = contexts.astype(np.int64) * tables.n_symbols + symbols
+    frequency, start = tables.frequency[index], tables.start[index]
+    # x // f for x < 2**32 and f <= 2**12 is exact in float64 division after truncation.
+    limit = frequency << (32 - PROBABILITY_BITS)
+    state = LOWER_BOUND + payload.astype(np.int64)
+    n_steps, n_lanes = contexts.shape
+    emitted = np.zeros((n_steps, n_lanes), bool)
+    words = np.zeros((n_steps, n_lanes), np.uint16)
+    quotient = np.empty(n_lanes, np.int64)
+    remainder = np.empty(n_lanes, np.int64)
+    for step in range(n_steps - 1, -1, -1):
+        full = state >= limit[step]
+        emitted[step] = full
+        words[step] = state & 0xFFFF
+        state >>= np.where(full, _WORD_BITS, 0)
+        np.divmod(state, frequency[step], out=(quotient, remainder))
+        state = (quotient << PROBABILITY_BITS) + remainder + start[step]
+    ends = np.cumsum(lanes)
+    streams = []
+    for first, last in zip(ends - lanes, ends, strict=True):
+        taken = emitted[:, first:last]
+        streams.append(EncodedStream(state[first:last].astype(np.uint32), words[:, first:last][taken]))
+    return streams
+
+
+class StreamDecoder:
+    """Decodes all streams together, some steps at a time, since contexts depend on what came before."""
+
+    def __init__(self, streams: list[EncodedStream], tables: SymbolTables) -> None:
+        self._tables = tables
+        self._lanes = np.array([len(stream.states) for stream in streams], np.int64)
+        self._state = np.concatenate([stream.states for stream in streams]).astype(np.int64)
+        if np.any(self._state < LOWER_BOUND):
+            raise CorruptError("class coder: a lane starts below its lower bound")
+        counts = np.array([len(stream.words) for stream in streams], np.int64)
+        self._word_ends = np.cumsum(counts)
+        self._next_word = self._word_ends - counts
+        # One spare word, so that reading past the end is found after the step instead of in it.
+        self._words = np.concatenate([*(stream.words for stream in streams), np.zeros(1, np.uint16)]).astype(np.int64)
+        self._stream_of_lane = np.repeat(np.arange(len(streams)), self._lanes)
+        self._first_lane = np.cumsum(self._lanes) - self._lanes
+
+    def decode(self, contexts: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Decode ``(step, lane of all streams)`` symbols in the given contexts.
+
+        Raises
+        ------
+        TruncatedError
+            When a stream has fewer words than its symbols need.
+        """
+        tables, state, words = self._tables, self._state, self._words
+        last_word = len(words) - 1
+        offsets = contexts.astype(np.int64) * TOTAL
+        slots = np.empty(contexts.shape, np.int64)
+        for step in range(len(contexts)):
+            slot = offsets[step] + (state & (TOTAL - 1))
+            slots[step] = slot
+            state = tables.slot_frequency[slot] * (state >> PROBABILITY_BITS) + tables.slot_bias[slot]
+            hungry = state < LOWER_BOUND
+            rank = np.cumsum(hungry)
+            before = rank[self._first_lane] - hungry[self._first_lane]
+            position = self._next_word[self._stream_of_lane] + rank - 1 - before[self._stream_of_lane]
+            refill = (state << _WORD_BITS) | words[np.minimum(position, last_word) * hungry]
+            state = np.where(hungry, refill, state)
+            self._next_word += np.add.reduceat(hungry, self._first_lane, dtype=np.int64)
+        self._state = state
+        if np.any(self._next_word > self._word_ends):
+            raise TruncatedError("class coder: a stream needs more words than it has")
+        return tables.slot_symbol[slots]
+
+    def finish(self) -> list[NDArray[np.uint16]]:
+        """The raw bits that rode in the initial states, per stream.
+
+        Raises
+        ------
+        CorruptError
+            When a stream has words left or a lane does not end where an encoder starts.
+        """
+        if np.any(self._next_word != self._word_ends):
+            raise CorruptError("class coder: a stream has words left after its last symbol")
+        if np.any(self._state >= 2 * LOWER_BOUND) or np.any(self._state < LOWER_BOUND):
+            raise CorruptError("class coder: a lane does not end in an initial state")
+        payload = (self._state - LOWER_BOUND).astype(np.uint16)
+        return np.split(payload, np.cumsum(self._lanes)[:-1])

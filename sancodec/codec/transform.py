@@ -1,0 +1,100 @@
+"""Similarity and synthesis of a bank: strided tied convolution, circular over a padded chunk.
+
+Both run as a few dense products of blocks (polyphase form). Synthesis adds integers held in float64;
+the container bounds every partial sum below 2**53, so any order of addition gives the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec.kernels import WEIGHT_FRACTION_BITS, KernelGroup, Model
+
+_MIN_BLOCK = 32
+
+
+@dataclass(frozen=True, eq=False)
+class _BlockedGroup:
+    """A group rewritten for blocks of ``block`` samples: ``parts[j]`` is (block, kernel) for block lag j."""
+
+    block: int
+    first_lag: int
+    parts: NDArray[np.float64]
+
+
+def _blocked(group: KernelGroup) -> _BlockedGroup:
+    block = group.stride * max(1, _MIN_BLOCK // group.stride)
+    per_block = block // group.stride
+    first_lag = group.offset // block
+    shift = group.offset - first_lag * block
+    span = shift + (per_block - 1) * group.stride + group.length
+    n_lags = -(-span // block)
+    dense = np.zeros((n_lags * block, per_block, group.n_kernels))
+    for index in range(per_block):
+        start = shift + index * group.stride
+        dense[start : start + group.length, index] = group.weights.T
+    return _BlockedGroup(block, first_lag, dense.reshape(n_lags, block, per_block * group.n_kernels))
+
+
+@lru_cache(maxsize=8)
+def _blocked_model(model: Model, dtype: str) -> tuple[_BlockedGroup, ...]:
+    blocked = (_blocked(group) for group in model.groups)
+    return tuple(_BlockedGroup(group.block, group.first_lag, group.parts.astype(dtype)) for group in blocked)
+
+
+def padded_length(model: Model, n_samples: int, *, bridge: int) -> int:
+    """Length of the circular domain for a chunk of ``n_samples``: room for the bridge, a multiple of the period."""
+    return -(-(n_samples + bridge) // model.period) * model.period
+
+
+def similarity(model: Model, signals: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Correlate signals with every kernel (eq. 1 of arXiv:1907.06592).
+
+    Parameters
+    ----------
+    signals
+        float32, shape ``(signal, padded sample)``; the length is a multiple of ``model.period``.
+
+    Returns
+    -------
+    list of float32 arrays, one per group, shape ``(signal, window, kernel)``.
+    """
+    n_signals, length = signals.shape
+    similarities = []
+    for group, blocked in zip(model.groups, _blocked_model(model, "float32"), strict=True):
+        blocks = signals.reshape(n_signals, length // blocked.block, blocked.block)
+        total: NDArray[np.float32] | None = None
+        for lag, part in enumerate(blocked.parts):
+            product = np.roll(blocks @ part, -(blocked.first_lag + lag), axis=1)
+            total = product if total is None else np.add(total, product, out=total)
+        assert total is not None
+        scaled = total * np.float32(2.0**-WEIGHT_FRACTION_BITS)
+        similarities.append(scaled.reshape(n_signals, length // group.stride, group.n_kernels))
+    return similarities
+
+
+def synthesise(model: Model, amplitudes: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Σ α ∗ w over all groups (eq. 3 of arXiv:1907.06592), exact for integer amplitudes within the bound.
+
+    Parameters
+    ----------
+    amplitudes
+        One array per group, float64 holding integers, shape ``(signal, window, kernel)``.
+
+    Returns
+    -------
+    float64 holding integers, shape ``(signal, padded sample)``.
+    """
+    n_signals = amplitudes[0].shape[0]
+    length = amplitudes[0].shape[1] * model.groups[0].stride
+    output = np.zeros((n_signals, length))
+    for blocked, amplitude in zip(_blocked_model(model, "float64"), amplitudes, strict=True):
+        blocks = output.reshape(n_signals, length // blocked.block, blocked.block)
+        maps = amplitude.reshape(n_signals, length // blocked.block, -1)
+        for lag, part in enumerate(blocked.parts):
+            blocks += np.roll(maps, blocked.first_lag + lag, axis=1) @ part.T
+    return output

@@ -1,0 +1,1 @@
+"""Training of kernel banks; reached by the command line's training commands only."""
