@@ -93,8 +93,11 @@ class BitWriter:
         plain = quotients[~escaped] + 1 + parameter
         return int(plain.sum()) + int(escaped.sum()) * (_MAX_RICE_QUOTIENT + 1 + _ESCAPE_BITS)
 
+    def tobits(self) -> Bits:
+        return np.concatenate([np.zeros(0, np.uint8), *self._parts])
+
     def tobytes(self) -> bytes:
-        return np.packbits(np.concatenate([np.zeros(0, np.uint8), *self._parts])).tobytes()
+        return np.packbits(self.tobits()).tobytes()
 
 
 class BitReader:
@@ -120,6 +123,11 @@ class BitReader:
             raise TruncatedError(f"{self._what}: {count} more bits are needed, {len(self._bits) - self._position} are left")
         self._position += count
         return self._bits[self._position - count : self._position]
+
+    @property
+    def position(self) -> int:
+        """Bits read so far."""
+        return self._position
 
     def number(self, width: int) -> int:
         return int(bits_to_fields(self.bits(width), np.array([width]))[0])

@@ -59,6 +59,12 @@ class ContextModel:
     def n_phase_groups(self) -> int:
         return int(self.phase_groups.max()) + 1
 
+    @property
+    def n_direct(self) -> NDArray[np.int64]:
+        """How many symbols of each class stand for themselves; larger ones are escaped; ``(class,)``."""
+        unused = self.frequencies[:, :ESCAPE] == 0
+        return np.where(unused.any(axis=1), unused.argmax(axis=1), ESCAPE)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Profile:
@@ -97,11 +103,23 @@ def phase_of_windows(
     return np.where((last < 0) | (phase >= N_PHASES), NO_PHASE, phase)
 
 
-def _with_neighbours(magnitude: NDArray[np.int32], centre_weight: int) -> NDArray[np.int32]:
+def with_neighbours(magnitude: NDArray[np.int32], centre_weight: int) -> NDArray[np.int32]:
     total = centre_weight * magnitude
     total += np.roll(magnitude, 1, axis=-1)
     total += np.roll(magnitude, -1, axis=-1)
     return total
+
+
+def known_magnitude(
+    magnitude: NDArray[np.int32], activity: NDArray[np.uint8], n_direct: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """A magnitude as far as its symbol tells: low bits 0, escaped ones as the smallest escaped value."""
+    used = np.flatnonzero(magnitude)
+    kind = activity.ravel()[used]
+    shift = CLASS_SHIFT[kind]
+    known = np.zeros(magnitude.shape, np.int32)
+    known.ravel()[used] = np.minimum(magnitude.ravel()[used] >> shift, n_direct[kind]) << shift
+    return known
 
 
 class BandParents:
@@ -124,11 +142,11 @@ class BandParents:
             if generation == 0:
                 terms = weights[1] * magnitude
                 if weights[2]:
-                    terms += weights[2] * _with_neighbours(magnitude, 0)
+                    terms += weights[2] * with_neighbours(magnitude, 0)
             else:
                 if not weights[3]:
                     continue
-                terms = weights[3] * _with_neighbours(magnitude, 2)
+                terms = weights[3] * with_neighbours(magnitude, 2)
             ratio = parent_stride // stride
             expected += np.repeat(terms, ratio, axis=-1) if ratio > 1 else terms
         return _CLASS[np.minimum(expected, _MAX_EXPECTED)]

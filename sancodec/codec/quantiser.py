@@ -23,6 +23,7 @@ from sancodec.codec.contexts import (
     BandParents,
     ContextModel,
     Profile,
+    known_magnitude,
 )
 from sancodec.codec.kernels import Model
 from sancodec.codec.rans import PROBABILITY_BITS
@@ -93,7 +94,7 @@ def magnitude_bits(contexts: ContextModel) -> NDArray[np.float64]:
     bits = np.zeros((N_CLASSES, _N_EXACT))
     for activity in range(N_CLASSES):
         shift = int(CLASS_SHIFT[activity])
-        n_direct = direct_symbols(contexts)[activity]
+        n_direct = contexts.n_direct[activity]
         for magnitude in range(_N_EXACT):
             symbol = magnitude >> shift
             if symbol < n_direct:
@@ -103,12 +104,6 @@ def magnitude_bits(contexts: ContextModel) -> NDArray[np.float64]:
                 cost = table[activity, ESCAPE] + 2 * int(excess).bit_length() - 1
             bits[activity, magnitude] = cost + shift + (magnitude > 0)
     return bits
-
-
-def direct_symbols(contexts: ContextModel) -> NDArray[np.int64]:
-    """How many symbols of each class stand for themselves; larger ones are escaped."""
-    unused = contexts.frequencies[:, :ESCAPE] == 0
-    return np.where(unused.any(axis=1), unused.argmax(axis=1), ESCAPE)
 
 
 def rounding_of(contexts: ContextModel, *, multiplier: float, offsets: tuple[int, int, int] = _DEFAULT_OFFSETS) -> Rounding:
@@ -140,27 +135,39 @@ def quantise(
     bands
         Per band, float32 ``(chunk, window)``, in stored units.
     profile_at
-        Per band, int32 ``(chunk, window)``: expected magnitude from the profile, in 1/256; a band of zeros is off.
+        Per band, int32 ``(chunk, window)``: expected magnitude from the profile, in 1/256.
     """
     parents = BandParents(model.contexts)
     magnitudes, negative, classes = [], [], []
+    n_direct = model.contexts.n_direct
     inverse = np.float32(1 / step)
     for band, (coefficients, expected) in enumerate(zip(bands, profile_at, strict=True)):
         activity = parents.classes(band, model.band_strides[band], expected)
         scaled = np.abs(coefficients) * inverse
         magnitude = (scaled + np.float32(0.5)).astype(np.int32)
-        if expected.any():
-            row = activity.astype(np.int32) * _N_EXACT
-            below = np.clip(magnitude - 1, 0, _N_EXACT - 1)
-            magnitude -= (scaled < rounding.thresholds[row + below]) & (magnitude > 0)
-            magnitude[scaled < rounding.thresholds[row]] = 0
-        else:
-            magnitude[:] = 0
-        parents.push(model.band_strides[band], magnitude)
+        used = np.flatnonzero(magnitude)
+        values, wanted = magnitude.ravel()[used], scaled.ravel()[used]
+        row = activity.ravel()[used].astype(np.int32) * _N_EXACT
+        values -= wanted < rounding.thresholds[row + np.minimum(values - 1, _N_EXACT - 1)]
+        values[wanted < rounding.thresholds[row]] = 0
+        magnitude.ravel()[used] = values
+        parents.push(model.band_strides[band], known_magnitude(magnitude, activity, n_direct))
         magnitudes.append(magnitude)
         negative.append(coefficients < 0)
         classes.append(activity)
     return Quantised(magnitudes, negative, classes)
+
+
+def classified(quantised: Quantised, model: Model, profile_at: list[NDArray[np.int32]]) -> Quantised:
+    """The same coefficients with the activity classes that a profile gives them."""
+    parents = BandParents(model.contexts)
+    n_direct = model.contexts.n_direct
+    classes = []
+    for band, (magnitude, expected) in enumerate(zip(quantised.magnitudes, profile_at, strict=True)):
+        activity = parents.classes(band, model.band_strides[band], expected)
+        parents.push(model.band_strides[band], known_magnitude(magnitude, activity, n_direct))
+        classes.append(activity)
+    return Quantised(quantised.magnitudes, quantised.negative, classes)
 
 
 def quantise_plain(bands: list[NDArray[np.float32]], *, step: float) -> Quantised:

@@ -35,6 +35,9 @@ class Channel:
         Stored value that marks a missing sample, or None where the format has none.
     samples_per_frame
         Samples of this channel in each frame (1 for single-rate recordings).
+    max_difference
+        Largest difference between neighbouring samples that the source's format can store, or None
+        (WFDB format 8: 127).
     """
 
     name: str
@@ -46,6 +49,7 @@ class Channel:
     maximum: int = 2**15 - 1
     invalid: int | None = None
     samples_per_frame: int = 1
+    max_difference: int | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.gain) and self.gain != 0):

@@ -46,11 +46,6 @@ def _blocked_model(model: Model, dtype: str) -> tuple[_BlockedGroup, ...]:
     return tuple(_BlockedGroup(group.block, group.first_lag, group.parts.astype(dtype)) for group in blocked)
 
 
-def padded_length(model: Model, n_samples: int, *, bridge: int) -> int:
-    """Length of the circular domain for a chunk of ``n_samples``: room for the bridge, a multiple of the period."""
-    return -(-(n_samples + bridge) // model.period) * model.period
-
-
 def similarity(model: Model, signals: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """Correlate signals with every kernel (eq. 1 of arXiv:1907.06592).
 

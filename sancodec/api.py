@@ -1,0 +1,194 @@
+"""The Python interface: compress and decompress arrays and recordings, open containers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from fractions import Fraction
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec.decoder import RecordingReader
+from sancodec.codec.encoder import DEFAULT_CHUNK_S, Summary, encode_recording
+from sancodec.codec.kernels import Model
+from sancodec.codec.models import shipped_model, shipped_names
+from sancodec.codec.recording import INT32_MAX, INT32_MIN, Channel, Recording
+from sancodec.codec.synthesis import Engine, NumpyEngine
+from sancodec.errors import InvalidSignalError
+
+DEFAULT_PRDN = 2.0
+DEFAULT_LEVEL = 5
+
+
+@lru_cache(maxsize=1)
+def default_engine() -> Engine:
+    """The NumPy engine: on the CPU it is as fast as onnxruntime's and needs no session (docs/decisions.md)."""
+    return NumpyEngine()
+
+
+def shipped_models() -> tuple[Model, ...]:
+    """All banks that ship with the package."""
+    return tuple(shipped_model(name) for name in shipped_names())
+
+
+def recording_of(samples: NDArray[Any], *, sampling_rate_hz: float | Fraction) -> Recording:
+    """Wrap an integer array.
+
+    Parameters
+    ----------
+    samples
+        Integers of at most 32 bits, shape ``(channel, sample)`` or ``(sample,)``.
+    sampling_rate_hz
+        Samples per second and channel.
+
+    Raises
+    ------
+    InvalidSignalError
+        When the array is not such an array.
+    """
+    array = np.asarray(samples)
+    if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
+        raise InvalidSignalError(
+            f"samples are {array.dtype} of {array.ndim} dimensions; integers of shape (channel, sample) or (sample,) are needed"
+        )
+    if array.size and (int(array.min()) < INT32_MIN or int(array.max()) > INT32_MAX):
+        raise InvalidSignalError(f"samples reach {int(array.min())}…{int(array.max())}; values must fit in 32 bits")
+    rows = np.atleast_2d(array)
+    if not rows.size:
+        raise InvalidSignalError(f"samples have shape {array.shape}; there is nothing to compress")
+    bits = 8 * array.dtype.itemsize
+    limits = np.iinfo(array.dtype)
+    low, high = max(int(limits.min), INT32_MIN), min(int(limits.max), INT32_MAX)
+    channels = tuple(
+        Channel(f"channel {index}", resolution_bits=min(bits, 32), minimum=low, maximum=high) for index in range(len(rows))
+    )
+    rate = sampling_rate_hz if isinstance(sampling_rate_hz, Fraction) else _rate(sampling_rate_hz)
+    source = f"array:{array.dtype.str[1:]}:{array.ndim}"
+    return Recording(channels, tuple(np.ascontiguousarray(row, np.int32) for row in rows), rate, source)
+
+
+def _rate(sampling_rate_hz: float) -> Fraction:
+    if not (np.isfinite(sampling_rate_hz) and sampling_rate_hz > 0):
+        raise InvalidSignalError(f"sampling rate is {sampling_rate_hz} Hz; it must be a number above 0")
+    return Fraction(str(sampling_rate_hz))
+
+
+def compress(
+    signal: NDArray[Any] | Recording,
+    *,
+    sampling_rate_hz: float | Fraction | None = None,
+    prdn: float = DEFAULT_PRDN,
+    level: int = DEFAULT_LEVEL,
+    chunk_s: float | None = DEFAULT_CHUNK_S,
+    models: tuple[Model, ...] | None = None,
+    embed_models: bool = False,
+    engine: Engine | None = None,
+) -> bytes:
+    """Compress integers so that no channel's PRDN exceeds a promise.
+
+    Parameters
+    ----------
+    signal
+        Integers, shape ``(channel, sample)`` or ``(sample,)``, or a `Recording`.
+    sampling_rate_hz
+        Needed for arrays.
+    prdn
+        Percent: 100·‖x − x̂‖/‖x − mean(x)‖ per channel, met by the decoded integers.
+    level
+        1 (fast) to 9 (smallest).
+    chunk_s
+        Seconds per chunk, the unit of random access and of damage; None for one chunk.
+    models
+        Banks to choose from; those that ship by default.
+    embed_models
+        Carry the banks inside the container.
+
+    Returns
+    -------
+    A ``.san`` container (docs/format.md).
+
+    Raises
+    ------
+    InvalidSignalError
+        When the signal cannot be coded.
+    QualityError
+        When the promise cannot be met.
+
+    Examples
+    --------
+    >>> import numpy as np, sancodec
+    >>> x = (500 * np.sin(np.arange(3600) / 20)).astype(np.int16)
+    >>> blob = sancodec.compress(x, sampling_rate_hz=360, prdn=1.0)
+    >>> y = sancodec.decompress(blob)
+    >>> y.shape == x.shape and y.dtype == x.dtype
+    True
+    """
+    file = io.BytesIO()
+    compress_to(
+        signal, file, sampling_rate_hz=sampling_rate_hz, prdn=prdn, level=level, chunk_s=chunk_s, models=models,
+        embed_models=embed_models, engine=engine,
+    )
+    return file.getvalue()
+
+
+def compress_to(
+    signal: NDArray[Any] | Recording,
+    file: BinaryIO,
+    *,
+    sampling_rate_hz: float | Fraction | None = None,
+    prdn: float = DEFAULT_PRDN,
+    level: int = DEFAULT_LEVEL,
+    chunk_s: float | None = DEFAULT_CHUNK_S,
+    models: tuple[Model, ...] | None = None,
+    embed_models: bool = False,
+    engine: Engine | None = None,
+    threads: int | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> Summary:
+    """`compress` to a binary file; the container is written front to back. Returns what was reached."""
+    if isinstance(signal, Recording):
+        recording = signal
+    elif sampling_rate_hz is None:
+        raise InvalidSignalError("sampling_rate_hz is missing; arrays do not carry their sampling rate")
+    else:
+        recording = recording_of(signal, sampling_rate_hz=sampling_rate_hz)
+    return encode_recording(
+        recording, file, prdn=prdn, level=level, chunk_s=chunk_s, models=shipped_models() if models is None else models,
+        embed_models=embed_models, engine=engine or default_engine(), threads=threads, on_progress=on_progress,
+    )
+
+
+def decompress(blob: bytes, *, models: tuple[Model, ...] = (), engine: Engine | None = None) -> NDArray[Any]:
+    """Decode a container to an array: shape and dtype as given to `compress`, int32 ``(channel, sample)`` for recordings.
+
+    Raises
+    ------
+    FormatError
+        When the bytes are damaged.
+    InvalidSignalError
+        When channels have different sampling rates; use `decompress_recording`.
+    """
+    recording = decompress_recording(blob, models=models, engine=engine)
+    if len({len(channel) for channel in recording.samples}) > 1:
+        raise InvalidSignalError("channels have different sampling rates; use decompress_recording")
+    stacked = np.stack(recording.samples)
+    kind, *form = recording.source.split(":")
+    if kind != "array" or len(form) != 2:
+        return stacked
+    dtype, n_dimensions = form
+    return stacked[0].astype(dtype) if n_dimensions == "1" else stacked.astype(dtype)
+
+
+def decompress_recording(blob: bytes, *, models: tuple[Model, ...] = (), engine: Engine | None = None) -> Recording:
+    """Decode a container to a `Recording`.
+
+    Raises
+    ------
+    FormatError
+        When the bytes are damaged.
+    """
+    return RecordingReader(io.BytesIO(blob), engine=engine or default_engine(), models=models).read()

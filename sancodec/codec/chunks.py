@@ -1,0 +1,77 @@
+"""How a channel is cut into chunks, and what a chunk needs to be coded on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec.kernels import Model
+
+BRIDGE = 64
+_EDGE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Consecutive chunks of one length: all but the last chunk of a file, or the last."""
+
+    first_chunk: int
+    n_chunks: int
+    length: int
+    first_sample: int
+
+
+def parts_of(n_samples: int, chunk_length: int) -> list[Part]:
+    """Full chunks, then the shorter last one if there is a rest."""
+    n_full, rest = divmod(n_samples, chunk_length)
+    parts = [Part(0, n_full, chunk_length, 0)] if n_full else []
+    if rest:
+        parts.append(Part(n_full, 1, rest, n_full * chunk_length))
+    return parts
+
+
+def padded_length(model: Model, length: int) -> int:
+    """Length of the circle on which a chunk is coded: room for a bridge, a multiple of the model's period."""
+    return -(-(length + BRIDGE) // model.period) * model.period
+
+
+def bridged(signal: NDArray[np.float32], part: Part, model: Model) -> NDArray[np.float32]:
+    """Chunks of a part closed to circles by a smooth bridge from end to start; float32 ``(chunk, padded sample)``."""
+    span = signal[part.first_sample : part.first_sample + part.n_chunks * part.length]
+    circle = np.empty((part.n_chunks, padded_length(model, part.length)), np.float32)
+    circle[:, : part.length] = span.reshape(part.n_chunks, part.length)
+    edge = min(_EDGE, part.length)
+    start = circle[:, :edge].mean(axis=1, keepdims=True)
+    end = circle[:, part.length - edge : part.length].mean(axis=1, keepdims=True)
+    n_bridge = circle.shape[1] - part.length
+    rise = (1 - np.cos(np.pi * (np.arange(n_bridge, dtype=np.float32) + 1) / (n_bridge + 1))) / 2
+    circle[:, part.length :] = end + (start - end) * rise.astype(np.float32)
+    return circle
+
+
+def bands_of(groups: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Split ``(chunk, window, kernel)`` per group into contiguous ``(chunk, window)`` per band."""
+    return [band for group in groups for band in np.ascontiguousarray(group.transpose(2, 0, 1))]
+
+
+def groups_of(bands: list[NDArray[np.float64]], model: Model) -> list[NDArray[np.float64]]:
+    """Inverse of ``bands_of``."""
+    groups, first = [], 0
+    for group in model.groups:
+        groups.append(np.stack(bands[first : first + group.n_kernels], axis=-1))
+        first += group.n_kernels
+    return groups
+
+
+def events_by_chunk(
+    starts: NDArray[np.int64], *, kernel_length: int, n_samples: int, chunk_length: int
+) -> Iterator[NDArray[np.int64]]:
+    """Indices of the events whose windows reach into each chunk."""
+    for first in range(0, n_samples, chunk_length):
+        last = min(first + chunk_length, n_samples)
+        low = int(np.searchsorted(starts, first - kernel_length, side="right"))
+        high = int(np.searchsorted(starts, last, side="left"))
+        yield np.arange(low, high)

@@ -1,0 +1,313 @@
+"""Read containers: all of a recording or some chunks of it, checked against their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec import payload, zstd_coder
+from sancodec.codec.beats import render
+from sancodec.codec.bits import BitReader, Bits
+from sancodec.codec.channel import profile_windows
+from sancodec.codec.chunks import Part, groups_of, padded_length
+from sancodec.codec.class_coder import StreamBatch, StreamSymbols, decode_class_symbols, read_stream
+from sancodec.codec.container import ContainerReader, Section, SectionType, section_name
+from sancodec.codec.contexts import phase_of_windows
+from sancodec.codec.event_stream import ChunkEvents
+from sancodec.codec.header import CODER_CLASS, Header, MeasuredQuality, decode_coding, decode_header
+from sancodec.codec.kernels import Model, decode_model
+from sancodec.codec.missing import mask_of
+from sancodec.codec.models import model_by_sha256
+from sancodec.codec.quantiser import Quantised, amplitudes_of
+from sancodec.codec.rans import EncodedStream
+from sancodec.codec.recording import Recording
+from sancodec.codec.synthesis import ChannelCoding, Engine, check_amplitudes, reconstruct
+from sancodec.errors import CorruptError, FormatError, TruncatedError
+
+_BATCH_SAMPLES = 8_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ChunkStreams:
+    """One chunk, taken apart."""
+
+    index: int
+    n_frames: int
+    digest: int
+    events: ChunkEvents
+    raw: Bits
+    class_streams: list[EncodedStream]
+    tokens: list[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Unit:
+    """One coded channel of one chunk; ``slot`` counts the coded channels of the chunk."""
+
+    chunk: _ChunkStreams
+    channel: int
+    slot: int
+
+
+class RecordingReader:
+    """An open container.
+
+    Parameters
+    ----------
+    file
+        Seekable binary file.
+    models
+        Models to look in before those that ship.
+
+    Raises
+    ------
+    FormatError
+        When the leading sections are damaged.
+    ModelMismatchError
+        When a bank is not at hand.
+    """
+
+    def __init__(self, file: BinaryIO, *, engine: Engine, models: tuple[Model, ...] = ()) -> None:
+        self._engine = engine
+        self._container = ContainerReader(file)
+        sections, self._first_chunk = self._container.leading_sections()
+        kinds = [section.kind for section in sections]
+        unknown = [kind for kind in kinds if kind not in (SectionType.HEADER, SectionType.MODEL, SectionType.CODING)]
+        if unknown or kinds[:1] != [SectionType.HEADER] or kinds[1:].count(SectionType.CODING) != 1 or kinds[-1] != SectionType.CODING:
+            raise CorruptError(f"sections {', '.join(map(section_name, kinds))} before the first chunk; HEADER, MODEL…, CODING is expected")
+        self.header: Header = decode_header(sections[0].payload)
+        embedded = tuple(decode_model(section.payload) for section in sections[1:-1])
+        self.embedded_models = embedded
+        self.models = tuple(model_by_sha256(digest, (*embedded, *models)) for digest in self.header.model_digests)
+        self.codings: list[ChannelCoding]
+        self.measured: list[MeasuredQuality]
+        self.codings, self.measured, self._kernel_lengths = decode_coding(sections[-1].payload, self.header, self.models)
+        self._coded = [index for index, coding in enumerate(self.codings) if coding.model is not None]
+
+    @property
+    def n_bytes(self) -> int:
+        """Length of the file."""
+        return self._container.length
+
+    def check_end(self) -> None:
+        """Refuse a file whose index or trailer is damaged or missing, or which lacks chunks.
+
+        Raises
+        ------
+        FormatError
+        """
+        self._container.check_end()
+        self._offsets()
+
+    def _offsets(self) -> list[int]:
+        offsets = self._container.chunk_offsets(self._first_chunk)
+        if len(offsets) > self.header.n_chunks:
+            raise CorruptError(f"the file holds {len(offsets)} chunks; its header promises {self.header.n_chunks}")
+        if len(offsets) < self.header.n_chunks:
+            raise TruncatedError(
+                f"chunk {len(offsets)} of {self.header.n_chunks} is missing: the file was cut short; "
+                f"the {len(offsets)} chunks before it are there"
+            )
+        return offsets
+
+    def _parse(self, index: int, offset: int) -> _ChunkStreams:
+        where = f"chunk {index}"
+        try:
+            section, _ = self._container.section_at(offset)
+        except FormatError as error:
+            raise type(error)(f"{where}: {error}") from None
+        if section.kind != SectionType.CHUNK:
+            raise CorruptError(f"{where}: there is a {section_name(section.kind)} at byte {offset}")
+        return self._parse_payload(index, section, where)
+
+    def _parse_payload(self, index: int, section: Section, where: str) -> _ChunkStreams:
+        header = self.header
+        n_frames = header.chunk_length(index)
+        fields = payload.split_fields(section.payload, where)
+        n_samples = [n_frames * channel.samples_per_frame for channel in header.channels]
+        group_lengths = [0] * len(self._kernel_lengths)
+        for coding, length in zip(self.codings, n_samples, strict=True):
+            group_lengths[coding.lead_group] = length
+        events = payload.decode_events(fields.events, self.codings, self._kernel_lengths, group_lengths, n_samples, where)
+        raw = np.unpackbits(np.frombuffer(fields.raw, np.uint8))
+        class_streams: list[EncodedStream] = []
+        tokens: list[NDArray[np.uint8]] = []
+        if header.coder == CODER_CLASS:
+            class_streams = payload.decode_class_coefficients(fields.coefficients, len(self._coded), where)
+        elif self._coded:
+            models = [self._model(channel) for channel in self._coded]
+            limit = sum(
+                2 * padded_length(model, n_samples[channel]) + model.n_bands
+                for model, channel in zip(models, self._coded, strict=True)
+            )
+            tokens = payload.decode_zstd_coefficients(
+                fields.coefficients, [model.n_bands for model in models], limit, where
+            )
+        return _ChunkStreams(index, n_frames, fields.digest, events, raw, class_streams, tokens)
+
+    def _model(self, channel: int) -> Model:
+        model = self.codings[channel].model
+        assert model is not None
+        return model
+
+    def chunks(self, first: int, last: int) -> Iterator[tuple[int, list[NDArray[np.int32]]]]:
+        """Decode chunks ``first … last - 1``.
+
+        Yields
+        ------
+        The chunk's index and its samples, one int32 array per channel.
+
+        Raises
+        ------
+        FormatError
+            Naming the first chunk that is missing or damaged.
+        """
+        offsets = self._offsets()
+        per_chunk = max(1, sum(channel.samples_per_frame for channel in self.header.channels) * self.header.chunk_frames)
+        batch_size = max(1, _BATCH_SAMPLES // per_chunk)
+        for start in range(first, last, batch_size):
+            batch = [self._parse(index, offsets[index]) for index in range(start, min(start + batch_size, last))]
+            decoded = self._decode_batch(batch)
+            for chunk, samples in zip(batch, decoded, strict=True):
+                if payload.digest_of(samples) != chunk.digest:
+                    raise CorruptError(
+                        f"chunk {chunk.index}: its samples do not match their digest; "
+                        "the file or this machine's arithmetic is at fault, and nothing of it is returned"
+                    )
+                yield chunk.index, samples
+
+    def read(self, on_progress: Callable[[float], None] | None = None) -> Recording:
+        """Decode everything."""
+        parts: list[list[NDArray[np.int32]]] = []
+        for index, samples in self.chunks(0, self.header.n_chunks):
+            parts.append(samples)
+            if on_progress is not None:
+                on_progress((index + 1) / self.header.n_chunks)
+        self.check_end()
+        joined = tuple(np.concatenate(channel) for channel in zip(*parts, strict=True))
+        return Recording(
+            self.header.channels, joined, self.header.frame_rate_hz, self.header.source, self.header.side_files
+        )
+
+    def _decode_batch(self, batch: Sequence[_ChunkStreams]) -> list[list[NDArray[np.int32]]]:
+        units = [_Unit(chunk, channel, slot) for chunk in batch for slot, channel in enumerate(self._coded)]
+        if self.header.coder == CODER_CLASS:
+            quantised = self._decode_classes(units)
+        else:
+            quantised = self._decode_tokens(units)
+        samples: dict[tuple[int, int], NDArray[np.int32]] = {}
+        by_shape: dict[tuple[int, int], list[int]] = {}
+        for number, unit in enumerate(units):
+            by_shape.setdefault((unit.channel, unit.chunk.n_frames), []).append(number)
+        for (channel, _), numbers in by_shape.items():
+            decoded = self._synthesise(channel, [units[number] for number in numbers], [quantised[number] for number in numbers])
+            for number, row in zip(numbers, decoded, strict=True):
+                samples[units[number].chunk.index, channel] = row
+        result = []
+        for chunk in batch:
+            row = []
+            for channel, description in enumerate(self.header.channels):
+                length = chunk.n_frames * description.samples_per_frame
+                decoded_channel = samples.get((chunk.index, channel))
+                if decoded_channel is None:
+                    decoded_channel = np.full(length, self.codings[channel].minimum, np.int32)
+                runs = chunk.events.runs[channel]
+                if len(runs):
+                    if description.invalid is None:
+                        raise CorruptError(f"chunk {chunk.index}: channel {channel} has missing samples, but no value to mark them")
+                    decoded_channel[mask_of(runs, length)] = description.invalid
+                row.append(decoded_channel)
+            result.append(row)
+        return result
+
+    def _synthesise(self, channel: int, units: list[_Unit], quantised: list[Quantised]) -> list[NDArray[np.int32]]:
+        coding, model = self.codings[channel], self._model(channel)
+        length = units[0].chunk.n_frames * self.header.channels[channel].samples_per_frame
+        stacked = Quantised(
+            [np.concatenate(bands) for bands in zip(*(each.magnitudes for each in quantised), strict=True)],
+            [np.concatenate(bands) for bands in zip(*(each.negative for each in quantised), strict=True)],
+            [],
+        )
+        amplitudes = groups_of(amplitudes_of(stacked, coding.offsets), model)
+        check_amplitudes(model, amplitudes)
+        bank_sum = self._engine.synthesise(model, amplitudes)[:, :length]
+        beat_sum = np.zeros(bank_sum.shape, np.int64)
+        if coding.kernels.n_kernels:
+            for row, unit in zip(beat_sum, units, strict=True):
+                events = unit.chunk.events
+                row[:] = render(events.starts[coding.lead_group], events.events[channel], coding.kernels, n_samples=length)
+        return list(reconstruct(coding, bank_sum, beat_sum))
+
+    def _profile_at(self, unit: _Unit, model: Model) -> list[NDArray[np.int32]]:
+        coding = self.codings[unit.channel]
+        circle = padded_length(model, self._length(unit))
+        kernel_length = max(self._kernel_lengths[coding.lead_group], 1)
+        starts = unit.chunk.events.starts[coding.lead_group]
+        phases = []
+        for group in model.groups:
+            phase = phase_of_windows(
+                starts, n_windows=circle // group.stride, stride=group.stride, kernel_length=kernel_length
+            )[None]
+            phases += [phase] * group.n_kernels
+        assert coding.profile is not None
+        return profile_windows(model, coding.profile, phases)
+
+    def _decode_classes(self, units: list[_Unit]) -> list[Quantised]:
+        batches: dict[tuple[int, int, int], list[int]] = {}
+        for number, unit in enumerate(units):
+            circle = padded_length(self._model(unit.channel), self._length(unit))
+            n_lanes = len(unit.chunk.class_streams[unit.slot].states)
+            if (n_lanes > 0) != self._active(unit.channel).any():
+                raise CorruptError(f"chunk {unit.chunk.index}: channel {unit.channel} has {n_lanes} lanes")
+            batches.setdefault((self.models.index(self._model(unit.channel)), circle, n_lanes), []).append(number)
+        symbols: dict[int, StreamSymbols] = {}
+        for (model_index, _, n_lanes), numbers in batches.items():
+            model = self.models[model_index]
+            members = [units[number] for number in numbers]
+            profiles = [self._profile_at(unit, model) for unit in members]
+            batch = StreamBatch(
+                [unit.chunk.class_streams[unit.slot] for unit in members],
+                n_lanes,
+                [np.concatenate(rows) for rows in zip(*profiles, strict=True)],
+                np.stack([self._active(unit.channel) for unit in members]),
+            )
+            symbols.update(zip(numbers, decode_class_symbols(batch, model), strict=True))
+        used_bits: dict[int, int] = {}
+        result = []
+        for number, unit in enumerate(units):
+            position = used_bits.get(unit.chunk.index, 0)
+            quantised, used = read_stream(symbols[number], unit.chunk.raw[position:], self._model(unit.channel))
+            used_bits[unit.chunk.index] = position + used
+            result.append(quantised)
+        for unit in units:
+            rest = unit.chunk.raw[used_bits[unit.chunk.index] :]
+            if len(rest) > 7 or rest.any():
+                raise CorruptError(f"chunk {unit.chunk.index}: {len(rest)} bits follow its last coefficient")
+        return result
+
+    def _length(self, unit: _Unit) -> int:
+        return unit.chunk.n_frames * self.header.channels[unit.channel].samples_per_frame
+
+    def _active(self, channel: int) -> NDArray[np.bool_]:
+        profile = self.codings[channel].profile
+        assert profile is not None
+        return profile.scale_codes > 0
+
+    def _decode_tokens(self, units: list[_Unit]) -> list[Quantised]:
+        readers: dict[int, BitReader] = {}
+        result = []
+        for unit in units:
+            chunk, model = unit.chunk, self._model(unit.channel)
+            reader = readers.setdefault(chunk.index, BitReader(chunk.raw, f"chunk {chunk.index}"))
+            circle = padded_length(model, self._length(unit))
+            magnitudes, negative = zstd_coder.decode_tokens(
+                chunk.tokens[unit.slot], [circle // stride for stride in model.band_strides], reader
+            )
+            result.append(Quantised([row[None] for row in magnitudes], [row[None] for row in negative], []))
+        for reader in readers.values():
+            reader.finish()
+        return result

@@ -1,0 +1,343 @@
+"""Compress a recording: trials and search per channel, then streams, sections, bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import BinaryIO, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec import class_coder, payload, zstd_coder
+from sancodec.codec.beats import Events, kernel_geometry
+from sancodec.codec.bits import BitWriter
+from sancodec.codec.channel import (
+    ChannelEncoder,
+    Choice,
+    EncodedChannel,
+    EncoderSettings,
+    LeadGroup,
+    PreparedChannel,
+    prepare,
+)
+from sancodec.codec.chunks import events_by_chunk, padded_length, parts_of
+from sancodec.codec.container import ContainerWriter, SectionType
+from sancodec.codec.detection import detect_events
+from sancodec.codec.event_stream import ChunkEvents
+from sancodec.codec.header import CODER_CLASS, CODER_ZSTD, Header, MeasuredQuality, encode_coding, encode_header
+from sancodec.codec.kernels import Model
+from sancodec.codec.missing import missing_runs, runs_within
+from sancodec.codec.quality import ChannelQuality, measure
+from sancodec.codec.recording import Recording
+from sancodec.codec.synthesis import ChannelCoding, Engine
+from sancodec.errors import InvalidSignalError, QualityError
+
+DEFAULT_CHUNK_S = 60.0
+MIN_CHUNK_FRAMES = 8192
+_MIN_DETECTION_RATE_HZ, _MAX_DETECTION_RATE_HZ = 50.0, 2500.0
+_FAST = EncoderSettings(CODER_ZSTD, 3, (0,), 0.0)
+_TOKENS = EncoderSettings(CODER_ZSTD, 19, (0, 1, 2, 4, 8), 0.1)
+_CLASSES = EncoderSettings(CODER_CLASS, 19, (0, 1, 2, 4, 8), 0.1)
+_LEVELS = {1: _FAST, 2: _FAST, 3: _TOKENS, 4: _TOKENS}
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a compression did.
+
+    Parameters
+    ----------
+    n_bytes
+        Length of the container.
+    qualities, banks, kernel_counts
+        Per channel.
+    n_events
+        Beats stored, over all lead groups.
+    """
+
+    n_bytes: int
+    qualities: tuple[ChannelQuality, ...]
+    banks: tuple[str, ...]
+    kernel_counts: tuple[int, ...]
+    n_events: int
+
+
+def settings_of(level: int) -> EncoderSettings:
+    """Levels 1–2: bank only, zstd -3; 3–4: cascade, zstd -19; 5–9: cascade, class coder."""
+    if not 1 <= level <= 9:
+        raise InvalidSignalError(f"level is {level}; it must be 1 to 9")
+    return _LEVELS.get(level, _CLASSES)
+
+
+def chunk_frames_of(recording: Recording, chunk_s: float | None) -> int:
+    """Frames per chunk: the time asked for, but at least 8192 frames; None for one chunk."""
+    if chunk_s is None:
+        return max(recording.n_frames, 1)
+    if not chunk_s > 0:
+        raise InvalidSignalError(f"chunk length is {chunk_s} s; it must be above 0, or the whole file")
+    frames = max(round(chunk_s * float(recording.frame_rate_hz)), MIN_CHUNK_FRAMES)
+    return min(frames, max(recording.n_frames, 1))
+
+
+def encode_recording(
+    recording: Recording,
+    file: BinaryIO,
+    *,
+    prdn: float,
+    level: int,
+    chunk_s: float | None,
+    models: tuple[Model, ...],
+    embed_models: bool,
+    engine: Engine,
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+) -> Summary:
+    """Write a recording as a container.
+
+    Parameters
+    ----------
+    prdn
+        PRDN in percent that the decoded integers of no channel exceed.
+    models
+        Banks to choose from.
+    on_progress
+        Called with the fraction done.
+
+    Raises
+    ------
+    InvalidSignalError, QualityError
+    """
+    if not (np.isfinite(prdn) and prdn > 0):
+        raise InvalidSignalError(f"PRDN is {prdn}; it must be a number above 0")
+    if not recording.n_frames:
+        raise InvalidSignalError("the recording has no samples; there is nothing to compress")
+    settings = settings_of(level)
+    chunk_frames = chunk_frames_of(recording, chunk_s)
+    report = on_progress or (lambda fraction: None)
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        encoded, group_starts = _encode_channels(
+            recording, prdn=prdn, chunk_frames=chunk_frames, models=models, settings=settings, engine=engine, pool=pool,
+            report=lambda fraction: report(0.9 * fraction),
+        )
+        used = tuple(model for model in models if any(each.coding.model is model for each in encoded))
+        header = Header(
+            recording.source, recording.frame_rate_hz, recording.n_frames, chunk_frames, recording.channels,
+            settings.coder, level, prdn, tuple(model.sha256 for model in used), recording.side_files,
+        )
+        qualities = _measure(recording, encoded)
+        writer = ContainerWriter(file)
+        writer.section(SectionType.HEADER, encode_header(header))
+        if embed_models:
+            for model in used:
+                writer.section(SectionType.MODEL, model.content)
+        kernel_lengths = [starts.kernel_length if len(starts.starts) else 0 for starts in group_starts]
+        codings = [each.coding for each in encoded]
+        stored = [MeasuredQuality(quality.prdn, quality.max_error_adu) for quality in qualities]
+        writer.section(
+            SectionType.CODING,
+            encode_coding(codings, stored, models=used, kernel_lengths=kernel_lengths, coder=settings.coder),
+        )
+        for content in _chunk_payloads(recording, header, encoded, group_starts, kernel_lengths, settings, pool):
+            writer.section(SectionType.CHUNK, content)
+        report(1.0)
+    n_events = sum(len(group.starts) for group in group_starts)
+    return Summary(
+        writer.finish(),
+        tuple(qualities),
+        tuple("constant" if coding.model is None else coding.model.name for coding in codings),
+        tuple(coding.kernels.n_kernels for coding in codings),
+        n_events,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _GroupStarts:
+    starts: NDArray[np.int64]
+    kernel_length: int
+    samples_per_frame: int
+
+
+def _encode_channels(
+    recording: Recording,
+    *,
+    prdn: float,
+    chunk_frames: int,
+    models: tuple[Model, ...],
+    settings: EncoderSettings,
+    engine: Engine,
+    pool: ThreadPoolExecutor,
+    report: Progress,
+) -> tuple[list[EncodedChannel], list[_GroupStarts]]:
+    prepared = list(pool.map(prepare, recording.channels, recording.samples))
+    rates = sorted({channel.samples_per_frame for channel in recording.channels})
+    encoded: dict[int, EncodedChannel] = {}
+    group_starts = []
+    done = 0
+    for group_index, per_frame in enumerate(rates):
+        members = [index for index, channel in enumerate(recording.channels) if channel.samples_per_frame == per_frame]
+        coded = [index for index in members if not prepared[index].is_constant]
+        rate_hz = float(recording.frame_rate_hz * per_frame)
+        group = _find_waves([prepared[index] for index in coded], coded, rate_hz, settings)
+        encoders = {
+            index: ChannelEncoder(
+                prepared[index], group, index, chunk_length=chunk_frames * per_frame, models=models, settings=settings, engine=engine
+            )
+            for index in coded
+        }
+        choices = dict(zip(coded, pool.map(lambda encoder: encoder.choose(prdn), encoders.values()), strict=True))
+        group, choices = _drop_unused(group, choices)
+
+        def search(index: int, group: LeadGroup = group, encoders: dict[int, ChannelEncoder] = encoders,
+                   choices: dict[int, Choice] = choices, group_index: int = group_index) -> EncodedChannel:
+            result = encoders[index].search(choices[index], group, prdn=prdn)
+            return replace(result, coding=replace(result.coding, lead_group=group_index))
+
+        for index, result in zip(coded, pool.map(search, coded), strict=True):
+            encoded[index] = result
+            done += 1
+            report(done / len(prepared))
+        for index in members:
+            if index not in encoded:
+                encoded[index] = _constant_channel(prepared[index], group_index, chunk_frames * per_frame, len(group.starts))
+        group_starts.append(_GroupStarts(group.starts, kernel_geometry(rate_hz)[0], per_frame))
+    return [encoded[index] for index in range(len(prepared))], group_starts
+
+
+def _find_waves(channels: list[PreparedChannel], indices: list[int], rate_hz: float, settings: EncoderSettings) -> LeadGroup:
+    """Candidate events of a lead group; none where the level or the rate asks for none."""
+    none = LeadGroup(np.zeros(0, np.int64), {}, rate_hz)
+    if max(settings.kernel_counts) == 0 or not channels or not _MIN_DETECTION_RATE_HZ <= rate_hz <= _MAX_DETECTION_RATE_HZ:
+        return none
+    length, before = kernel_geometry(rate_hz)
+    if len(channels[0].signal) < length:
+        return none
+    signals = np.stack([channel.signal for channel in channels])
+    positions, filtered = detect_events(signals, sampling_rate_hz=rate_hz)
+    starts = positions - before
+    inside = (starts > -length) & (starts < signals.shape[1])
+    return LeadGroup(starts[inside], dict(zip(indices, filtered, strict=True)), rate_hz)
+
+
+def _drop_unused(group: LeadGroup, choices: dict[int, Choice]) -> tuple[LeadGroup, dict[int, Choice]]:
+    """Keep the events that some channel uses."""
+    used = np.zeros(len(group.starts), bool)
+    for choice in choices.values():
+        used |= choice.cascade.events.gains > 0
+    kept = {
+        index: replace(
+            choice,
+            cascade=replace(
+                choice.cascade, events=Events(choice.cascade.events.kernel_ids[used], choice.cascade.events.gains[used])
+            ),
+        )
+        for index, choice in choices.items()
+    }
+    return replace(group, starts=group.starts[used]), kept
+
+
+def _constant_channel(channel: PreparedChannel, group_index: int, chunk_length: int, n_events: int) -> EncodedChannel:
+    coding = ChannelCoding(channel.minimum, channel.minimum, channel.maximum, group_index)
+    none = Events(np.zeros(n_events, np.int32), np.zeros(n_events, np.int32))
+    return EncodedChannel(coding, none, parts_of(len(channel.samples), chunk_length), [], channel.samples, 0.0)
+
+
+def _measure(recording: Recording, encoded: list[EncodedChannel]) -> list[ChannelQuality]:
+    qualities = []
+    for channel, samples, each in zip(recording.channels, recording.samples, encoded, strict=True):
+        limit = channel.max_difference
+        if limit is not None and np.abs(np.diff(each.decoded.astype(np.int64))).max(initial=0) > limit:
+            raise QualityError(
+                f"channel {channel.name!r}: decoded samples differ by more than {limit} from one to the next, "
+                "which its format cannot store. Ask for a smaller PRDN"
+            )
+        qualities.append(
+            measure(samples, each.decoded, gain=channel.gain, baseline=channel.baseline, invalid=channel.invalid)
+        )
+    return qualities
+
+
+def _chunk_payloads(
+    recording: Recording,
+    header: Header,
+    encoded: list[EncodedChannel],
+    groups: list[_GroupStarts],
+    kernel_lengths: list[int],
+    settings: EncoderSettings,
+    pool: ThreadPoolExecutor,
+) -> Iterable[bytes]:
+    runs = [missing_runs(samples, channel.invalid) for channel, samples in zip(recording.channels, recording.samples, strict=True)]
+    members = [
+        list(
+            events_by_chunk(
+                group.starts, kernel_length=group.kernel_length, n_samples=header.n_frames * group.samples_per_frame,
+                chunk_length=header.chunk_frames * group.samples_per_frame,
+            )
+        )
+        for group in groups
+    ]
+    codings = [each.coding for each in encoded]
+    streams = list(pool.map(_class_streams, encoded)) if settings.coder == CODER_CLASS else []
+
+    def content(chunk: int) -> bytes:
+        frames = slice(chunk * header.chunk_frames, chunk * header.chunk_frames + header.chunk_length(chunk))
+        spans = [
+            slice(frames.start * channel.samples_per_frame, frames.stop * channel.samples_per_frame)
+            for channel in header.channels
+        ]
+        starts = [
+            group.starts[member[chunk]] - frames.start * group.samples_per_frame
+            for group, member in zip(groups, members, strict=True)
+        ]
+        events = []
+        for each in encoded:
+            chosen = members[each.coding.lead_group][chunk]
+            events.append(Events(each.events.kernel_ids[chosen], each.events.gains[chosen]))
+        within = [
+            runs_within(channel_runs, span.start, span.stop - span.start)
+            for channel_runs, span in zip(runs, spans, strict=True)
+        ]
+        raw = BitWriter()
+        if settings.coder == CODER_CLASS:
+            coded = [streams[index][chunk] for index, each in enumerate(encoded) if each.coding.model is not None]
+            for stream in coded:
+                raw.bits(stream.raw)
+            coefficients = payload.encode_class_coefficients([stream.stream for stream in coded])
+        else:
+            tokens = []
+            for each in encoded:
+                if each.coding.model is not None:
+                    part_index = next(i for i, part in enumerate(each.parts) if part.first_chunk <= chunk < part.first_chunk + part.n_chunks)
+                    local = chunk - each.parts[part_index].first_chunk
+                    tokens.append(zstd_coder.encode_tokens(each.quantised[part_index], local, raw))
+            coefficients = payload.encode_zstd_coefficients(tokens, settings.zstd_level) if tokens else b""
+        decoded = [each.decoded[span] for each, span in zip(encoded, spans, strict=True)]
+        return payload.join_fields(
+            payload.ChunkFields(
+                payload.digest_of(decoded),
+                payload.encode_events(ChunkEvents(starts, events, within), codings, kernel_lengths),
+                raw.tobytes(),
+                coefficients,
+            )
+        )
+
+    return pool.map(content, range(header.n_chunks))
+
+
+def _class_streams(each: EncodedChannel) -> list[class_coder.ClassStream]:
+    model, profile = each.coding.model, each.coding.profile
+    if model is None:
+        return []
+    assert profile is not None
+    active = profile.scale_codes > 0
+    streams = []
+    for part, quantised in zip(each.parts, each.quantised, strict=True):
+        n_lanes = class_coder.lanes_for(model, padded_length(model, part.length), active)
+        streams += class_coder.encode_class_streams(quantised, active, model, n_lanes)
+    return streams

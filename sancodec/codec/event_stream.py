@@ -1,0 +1,138 @@
+"""Events and missing runs of one chunk as a bit string (docs/format.md, section "Chunk")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec.beats import MAX_GAIN, Events
+from sancodec.codec.bits import BitReader, BitWriter, unzigzag, zigzag
+from sancodec.errors import CorruptError, LimitExceededError
+
+
+def write_starts(writer: BitWriter, starts: NDArray[np.int64], kernel_length: int) -> None:
+    """First samples of event windows, increasing, relative to the chunk; at least ``1 - kernel_length``."""
+    if not len(starts):
+        writer.rice(np.zeros(1, np.int64))
+        return
+    gaps = np.diff(starts)
+    typical = int(np.median(gaps)) if len(gaps) else 0
+    writer.rice(np.array([len(starts)], np.int64))
+    writer.rice(np.array([starts[0] + kernel_length, typical], np.int64))
+    writer.rice(zigzag(gaps - typical))
+
+
+def read_starts(reader: BitReader, kernel_length: int, n_samples: int) -> NDArray[np.int64]:
+    """Inverse of ``write_starts``; every window must reach into the chunk.
+
+    Raises
+    ------
+    FormatError
+    """
+    count = int(reader.rice(1)[0])
+    if not count:
+        return np.zeros(0, np.int64)
+    if count > n_samples + kernel_length:
+        raise LimitExceededError(f"events: {count} in a chunk of {n_samples} samples")
+    first, typical = reader.rice(2).tolist()
+    gaps = unzigzag(reader.rice(count - 1)) + typical
+    starts = np.cumsum(np.concatenate([[first - kernel_length], gaps]))
+    if len(gaps) and gaps.min() < 1:
+        raise CorruptError(f"events: positions do not increase (gap {gaps.min()})")
+    if starts[0] <= -kernel_length or starts[-1] >= n_samples:
+        raise CorruptError(f"events: positions {starts[0]}…{starts[-1]} do not reach into the chunk of {n_samples} samples")
+    return starts
+
+
+def write_events(writer: BitWriter, events: Events, n_kernels: int) -> None:
+    """Gains, as they are or as differences, then kernel ids of the events that have a gain."""
+    if not len(events.gains):
+        return
+    gains = events.gains.astype(np.int64)
+    typical = int(np.median(gains))
+    plain, differences = BitWriter(), BitWriter()
+    plain.rice(np.array([typical], np.int64))
+    plain.rice(zigzag(gains - typical))
+    differences.rice(gains[:1])
+    differences.rice(zigzag(np.diff(gains)))
+    chosen = differences if len(differences) < len(plain) else plain
+    writer.number(int(chosen is differences), 1)
+    writer.bits(chosen.tobits())
+    if n_kernels > 1:
+        writer.rice(events.kernel_ids[gains > 0].astype(np.int64))
+
+
+def read_events(reader: BitReader, n_events: int, n_kernels: int) -> Events:
+    """Inverse of ``write_events``.
+
+    Raises
+    ------
+    FormatError
+    """
+    ids, gains = np.zeros(n_events, np.int64), np.zeros(n_events, np.int64)
+    if n_events:
+        if reader.number(1):
+            first = reader.rice(1)
+            gains = np.cumsum(np.concatenate([first, unzigzag(reader.rice(n_events - 1))]))
+        else:
+            typical = reader.rice(1)[0]
+            gains = typical + unzigzag(reader.rice(n_events))
+        if gains.min() < 0 or gains.max() > MAX_GAIN:
+            raise CorruptError(f"events: gains {gains.min()}…{gains.max()}; 0 to {MAX_GAIN} are allowed")
+        if n_kernels > 1:
+            used = np.flatnonzero(gains)
+            ids[used] = reader.rice(len(used))
+            if ids.max() >= n_kernels:
+                raise CorruptError(f"events: kernel {ids.max()} of {n_kernels}")
+    return Events(ids.astype(np.int32), gains.astype(np.int32))
+
+
+def write_runs(writer: BitWriter, runs: NDArray[np.int64]) -> None:
+    """Missing runs of a channel: how many, then gap and length of each."""
+    writer.number(int(len(runs) > 0), 1)
+    if len(runs):
+        ends = np.concatenate([[0], runs[:-1].sum(axis=1)])
+        writer.rice(np.array([len(runs)], np.int64))
+        writer.rice(runs[:, 0] - ends)
+        writer.rice(runs[:, 1])
+
+
+def read_runs(reader: BitReader, n_samples: int) -> NDArray[np.int64]:
+    """Inverse of ``write_runs``.
+
+    Raises
+    ------
+    FormatError
+    """
+    if not reader.number(1):
+        return np.zeros((0, 2), np.int64)
+    count = int(reader.rice(1)[0])
+    if count > n_samples:
+        raise LimitExceededError(f"missing runs: {count} in a chunk of {n_samples} samples")
+    gaps = reader.rice(count)
+    lengths = reader.rice(count)
+    ends = np.cumsum(gaps + lengths)
+    if count and (ends[-1] > n_samples or lengths.min() < 1):
+        raise CorruptError(f"missing runs: they reach sample {ends[-1]} of {n_samples}, or one is empty")
+    return np.stack([ends - lengths, lengths], axis=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkEvents:
+    """What the event bit string of one chunk holds.
+
+    Parameters
+    ----------
+    starts
+        Per lead group, int64 ``(event,)``.
+    events
+        Per channel.
+    runs
+        Per channel, int64 ``(run, 2)``.
+    """
+
+    starts: list[NDArray[np.int64]]
+    events: list[Events]
+    runs: list[NDArray[np.int64]]

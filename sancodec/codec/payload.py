@@ -1,0 +1,205 @@
+"""The CHUNK payload: digest, event bit string, raw bits, and the coefficients of every channel (docs/format.md)."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec.bits import BitReader, BitWriter
+from sancodec.codec.container import decode_varint, encode_varints, zstd_compress, zstd_decompress
+from sancodec.codec.event_stream import ChunkEvents, read_events, read_runs, read_starts, write_events, write_runs, write_starts
+from sancodec.codec.rans import EncodedStream
+from sancodec.codec.synthesis import ChannelCoding
+from sancodec.errors import CorruptError, LimitExceededError, TruncatedError
+
+_DIGEST = struct.Struct("<I")
+MAX_LANES = 4096
+_FRAME_FOR_ALL, _FRAME_PER_CHANNEL, _FRAME_PER_BAND = 0, 1, 2
+
+
+def digest_of(samples: list[NDArray[np.int32]]) -> int:
+    """CRC-32 of the decoded samples, channel after channel, as little-endian int32."""
+    crc = 0
+    for channel in samples:
+        crc = zlib.crc32(np.ascontiguousarray(channel, "<i4"), crc)
+    return crc
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFields:
+    """The parts of a chunk's payload, still encoded.
+
+    Parameters
+    ----------
+    coefficients
+        What follows the raw bits; its form depends on the coder.
+    """
+
+    digest: int
+    events: bytes
+    raw: bytes
+    coefficients: bytes
+
+
+def join_fields(fields: ChunkFields) -> bytes:
+    """The CHUNK payload."""
+    return b"".join(
+        [
+            _DIGEST.pack(fields.digest),
+            encode_varints([len(fields.events), len(fields.raw)]),
+            fields.events,
+            fields.raw,
+            fields.coefficients,
+        ]
+    )
+
+
+def split_fields(payload: bytes, where: str) -> ChunkFields:
+    """Inverse of ``join_fields``.
+
+    Raises
+    ------
+    FormatError
+    """
+    if len(payload) < _DIGEST.size:
+        raise TruncatedError(f"{where}: {len(payload)} bytes are too few")
+    (digest,) = _DIGEST.unpack_from(payload)
+    n_events, position = decode_varint(payload, _DIGEST.size, where)
+    n_raw, position = decode_varint(payload, position, where)
+    if position + n_events + n_raw > len(payload):
+        raise TruncatedError(f"{where}: {n_events} bytes of events and {n_raw} of raw bits are promised, {len(payload) - position} are left")
+    middle = position + n_events
+    return ChunkFields(digest, payload[position:middle], payload[middle : middle + n_raw], payload[middle + n_raw :])
+
+
+def encode_events(chunk: ChunkEvents, codings: list[ChannelCoding], kernel_lengths: list[int]) -> bytes:
+    """Event bit string: starts per lead group with events, then per channel missing runs, gains and kernel ids."""
+    writer = BitWriter()
+    for starts, length in zip(chunk.starts, kernel_lengths, strict=True):
+        if length:
+            write_starts(writer, starts, length)
+    for coding, events, runs in zip(codings, chunk.events, chunk.runs, strict=True):
+        write_runs(writer, runs)
+        if coding.kernels.n_kernels:
+            write_events(writer, events, coding.kernels.n_kernels)
+    return writer.tobytes()
+
+
+def decode_events(
+    content: bytes, codings: list[ChannelCoding], kernel_lengths: list[int], group_lengths: list[int], n_samples: list[int], where: str
+) -> ChunkEvents:
+    """Inverse of ``encode_events``.
+
+    Parameters
+    ----------
+    group_lengths, n_samples
+        Samples in this chunk of each lead group and of each channel.
+
+    Raises
+    ------
+    FormatError
+    """
+    reader = BitReader.from_bytes(content, where)
+    starts = [
+        read_starts(reader, length, group_length) if length else np.zeros(0, np.int64)
+        for length, group_length in zip(kernel_lengths, group_lengths, strict=True)
+    ]
+    events, runs = [], []
+    for coding, length in zip(codings, n_samples, strict=True):
+        runs.append(read_runs(reader, length))
+        n_events = len(starts[coding.lead_group]) if coding.kernels.n_kernels else 0
+        events.append(read_events(reader, n_events, coding.kernels.n_kernels))
+    reader.finish()
+    return ChunkEvents(starts, events, runs)
+
+
+def encode_class_coefficients(streams: list[EncodedStream]) -> bytes:
+    """Per coded channel: lanes, words, then the states and words themselves."""
+    parts = []
+    for stream in streams:
+        parts.append(encode_varints([len(stream.states), len(stream.words)]))
+        parts.append(stream.states.astype("<u4").tobytes())
+        parts.append(stream.words.astype("<u2").tobytes())
+    return b"".join(parts)
+
+
+def decode_class_coefficients(content: bytes, n_streams: int, where: str) -> list[EncodedStream]:
+    """Inverse of ``encode_class_coefficients``.
+
+    Raises
+    ------
+    FormatError
+    """
+    position, streams = 0, []
+    for _ in range(n_streams):
+        n_lanes, position = decode_varint(content, position, where)
+        n_words, position = decode_varint(content, position, where)
+        if n_lanes > MAX_LANES:
+            raise LimitExceededError(f"{where}: {n_lanes} lanes; at most {MAX_LANES} are allowed")
+        if position + 4 * n_lanes + 2 * n_words > len(content):
+            raise TruncatedError(f"{where}: {n_words} words are promised, {len(content) - position} bytes are left")
+        states = np.frombuffer(content, "<u4", n_lanes, position)
+        words = np.frombuffer(content, "<u2", n_words, position + 4 * n_lanes)
+        streams.append(EncodedStream(states, words))
+        position += 4 * n_lanes + 2 * n_words
+    if position != len(content):
+        raise CorruptError(f"{where}: {len(content) - position} bytes follow the last stream")
+    return streams
+
+
+def encode_zstd_coefficients(tokens: list[list[bytes]], level: int) -> bytes:
+    """Tokens ``[channel][band]`` in one frame, one per channel or one per band, whichever is smallest."""
+    layouts = {_FRAME_FOR_ALL: [b"".join(b"".join(bands) for bands in tokens)]}
+    if len(tokens) > 1:
+        layouts[_FRAME_PER_CHANNEL] = [b"".join(bands) for bands in tokens]
+    if level >= 10:
+        layouts[_FRAME_PER_BAND] = [band for bands in tokens for band in bands]
+    encoded = {}
+    for layout, pieces in layouts.items():
+        frames = [zstd_compress(piece, level) for piece in pieces]
+        encoded[layout] = bytes([layout]) + b"".join(encode_varints([len(frame)]) + frame for frame in frames)
+    return min(encoded.values(), key=len)
+
+
+def decode_zstd_coefficients(content: bytes, band_counts: list[int], limit: int, where: str) -> list[NDArray[np.uint8]]:
+    """Tokens of each channel.
+
+    Parameters
+    ----------
+    band_counts
+        Bands of each coded channel.
+    limit
+        Bytes of tokens that this chunk can hold at most.
+
+    Raises
+    ------
+    FormatError
+    """
+    if not content:
+        raise TruncatedError(f"{where}: its coefficients are missing")
+    layout = content[0]
+    n_frames = {_FRAME_FOR_ALL: 1, _FRAME_PER_CHANNEL: len(band_counts), _FRAME_PER_BAND: sum(band_counts)}.get(layout)
+    if n_frames is None:
+        raise CorruptError(f"{where}: layout {layout} of its zstd frames; 0 to 2 is allowed")
+    position, pieces, total = 1, [], 0
+    for _ in range(n_frames):
+        length, position = decode_varint(content, position, where)
+        if position + length > len(content):
+            raise TruncatedError(f"{where}: a zstd frame of {length} bytes is promised, {len(content) - position} are left")
+        pieces.append(zstd_decompress(content[position : position + length], limit=limit, where=where))
+        total += len(pieces[-1])
+        position += length
+        if total > limit:
+            raise LimitExceededError(f"{where}: more than {limit} bytes of tokens")
+    if position != len(content):
+        raise CorruptError(f"{where}: {len(content) - position} bytes follow the last zstd frame")
+    tokens = np.frombuffer(b"".join(pieces), np.uint8)
+    ends = np.flatnonzero(tokens == 0)
+    if len(ends) != sum(band_counts) or (len(ends) and ends[-1] != len(tokens) - 1):
+        raise CorruptError(f"{where}: tokens of {len(ends)} bands; {sum(band_counts)} are expected")
+    last_bands = np.cumsum(band_counts) - 1
+    return list(np.split(tokens, ends[last_bands][:-1] + 1))

@@ -1,0 +1,110 @@
+"""From integers of the streams to integers of the signal: the arithmetic that every decoder repeats exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec import transform
+from sancodec.codec.beats import FRACTION_BITS, BeatKernels
+from sancodec.codec.contexts import Profile
+from sancodec.codec.kernels import Model
+from sancodec.codec.quantiser import Step
+from sancodec.errors import CorruptError
+
+MAX_BANK_SUM = 1 << 50
+_REDUCTION_BITS = 10
+_STEP_FRACTION_BITS = 13  # 7 of the amplitude and 16 of the weights, less _REDUCTION_BITS
+_MAX_SUM = 1 << 52
+
+
+class Engine(Protocol):
+    """What computes similarity and synthesis: NumPy here, onnxruntime in ``sancodec.export``."""
+
+    @property
+    def name(self) -> str: ...
+
+    def similarity(self, model: Model, signals: NDArray[np.float32]) -> list[NDArray[np.float32]]: ...
+
+    def synthesise(self, model: Model, amplitudes: list[NDArray[np.float64]]) -> NDArray[np.float64]: ...
+
+
+class NumpyEngine:
+    """The reference."""
+
+    name = "numpy"
+
+    def similarity(self, model: Model, signals: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        return transform.similarity(model, signals)
+
+    def synthesise(self, model: Model, amplitudes: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+        return transform.synthesise(model, amplitudes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChannelCoding:
+    """What the file says once about a channel.
+
+    Parameters
+    ----------
+    offset, minimum, maximum
+        In stored units: added to every sample; decoded samples are kept within the last two. Equal bounds
+        make the channel constant, and nothing else is stored.
+    lead_group
+        Channels of one lead group share event positions.
+    model
+        Bank; None for a constant channel.
+    step, offsets
+        Quantiser step, and reconstruction offsets of magnitudes 1, 2 and more, in 1/128 steps.
+    kernels
+        Beat kernels; may be none.
+    profile
+        Expected magnitudes for the class coder; None under other coders.
+    """
+
+    offset: int
+    minimum: int
+    maximum: int
+    lead_group: int = 0
+    model: Model | None = None
+    step: Step = Step(2048, -11)
+    offsets: tuple[int, int, int] = (0, 0, 0)
+    kernels: BeatKernels = BeatKernels(np.zeros((0, 1), np.int32), 0)
+    profile: Profile | None = None
+
+
+def check_amplitudes(model: Model, amplitudes: list[NDArray[np.float64]]) -> None:
+    """Refuse amplitudes whose sums could leave the exact range.
+
+    Raises
+    ------
+    CorruptError
+    """
+    peak = max((float(np.abs(amplitude).max(initial=0)) for amplitude in amplitudes), default=0.0)
+    if peak * model.peak_gain >= MAX_BANK_SUM:
+        raise CorruptError(f"an amplitude of {peak:.0f} is too large for exact synthesis with model {model.name!r}")
+
+
+def reconstruct(
+    coding: ChannelCoding, bank_sum: NDArray[np.float64], beat_sum: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """Samples in stored units (docs/format.md, section "Synthesis").
+
+    Parameters
+    ----------
+    bank_sum
+        float64 holding integers, shape ``(chunk, sample)``, in ``step · 2**-23``.
+    beat_sum
+        int64, same shape, in ``2**kernels.exponent`` stored units.
+    """
+    reduced = np.floor((bank_sum + 2.0 ** (_REDUCTION_BITS - 1)) * 2.0**-_REDUCTION_BITS)
+    scale = 2.0 ** (coding.step.exponent - _STEP_FRACTION_BITS + FRACTION_BITS)
+    fixed = np.floor(reduced * coding.step.mantissa * scale + 0.5)
+    if fixed.size and np.abs(fixed).max() >= _MAX_SUM:
+        raise CorruptError("a decoded sample lies beyond the exact range")
+    total = fixed.astype(np.int64) + (beat_sum << (coding.kernels.exponent + FRACTION_BITS))
+    samples = coding.offset + ((total + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS)
+    return np.clip(samples, coding.minimum, coding.maximum).astype(np.int32)
