@@ -172,15 +172,9 @@ def decompress(blob: bytes, *, models: tuple[Model, ...] = (), engine: Engine | 
     InvalidSignalError
         When channels have different sampling rates; use `decompress_recording`.
     """
-    recording = decompress_recording(blob, models=models, engine=engine)
-    if len({len(channel) for channel in recording.samples}) > 1:
-        raise InvalidSignalError("channels have different sampling rates; use decompress_recording")
-    stacked = np.stack(recording.samples)
-    kind, *form = recording.source.split(":")
-    if kind != "array" or len(form) != 2:
-        return stacked
-    dtype, n_dimensions = form
-    return stacked[0].astype(dtype) if n_dimensions == "1" else stacked.astype(dtype)
+    from sancodec.datasets.arrays import stacked
+
+    return stacked(decompress_recording(blob, models=models, engine=engine))
 
 
 def decompress_recording(blob: bytes, *, models: tuple[Model, ...] = (), engine: Engine | None = None) -> Recording:

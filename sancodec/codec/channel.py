@@ -14,7 +14,7 @@ from sancodec.codec.chunks import Part, bands_of, bridged, groups_of, padded_len
 from sancodec.codec.detection import windows_at
 from sancodec.codec.kernels import Model
 from sancodec.codec.missing import filled, mask_of, missing_runs
-from sancodec.codec.quantiser import Quantised, Step
+from sancodec.codec.quantiser import ErrorSums, Quantised, Step
 from sancodec.codec.recording import Channel
 from sancodec.codec.synthesis import ChannelCoding, Engine, check_amplitudes, reconstruct
 from sancodec.errors import CorruptError, QualityError
@@ -22,12 +22,21 @@ from sancodec.errors import CorruptError, QualityError
 _STEP_PER_RMSE = 2.6
 _EVENT_BITS = 12.0
 _KERNEL_SAMPLE_BITS = 4.0
-_TRIAL_SAMPLES = 200_000
+_TRIAL_SAMPLES = 110_000
+_STEP_TRIAL_SAMPLES = 45_000
 _MIN_EVENTS = 8
 _AIM = 0.998
-_ACCEPT = 0.99
-_MAX_SEARCH_ROUNDS = 24
+_ACCEPT = 0.995
+_NEAR = 0.012
+_PROFILE_ROUNDS = 2
+_ENOUGH_ROUNDS = 9
+_MAX_SEARCH_ROUNDS = 30
+_FIRST_OFFSETS = (8, 4, 2)
+# Optimised rounding loses a little more than the plain dead zone, and meets the target at a smaller step.
+_ROUNDING_FACTOR = 0.96
 _MIN_STEP = 2.0**-7
+# What a bit is worth, in squared steps, when two ways of coding are compared at one step.
+_STEP_SQUARES_PER_BIT = 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +147,7 @@ class Choice:
 
     model: Model
     cascade: Cascade
+    step: float
 
 
 class ChannelEncoder:
@@ -163,11 +173,6 @@ class ChannelEncoder:
         self._engine = engine
         self._parts = parts_of(len(channel.signal), chunk_length)
 
-    def _first_step(self, prdn: float) -> float:
-        target_rmse = prdn / 100 * math.sqrt(self._channel.energy / self._channel.n_valid)
-        return max(_STEP_PER_RMSE * target_rmse, _MIN_STEP)
-
-
     def _cascade(self, kernels: NDArray[np.float32] | None, step: float) -> Cascade:
         n_events = len(self._group.starts)
         if kernels is None or not len(kernels):
@@ -189,58 +194,62 @@ class ChannelEncoder:
 
     def choose(self, prdn: float) -> Choice:
         """Trial on evenly spaced chunks: first the bank, with the middle number of kernels, then that number."""
-        step = self._first_step(prdn)
-        group = self._group
+        group, channel = self._group, self._channel
         counts = [count for count in self._settings.kernel_counts if count]
         if len(group.starts) < _MIN_EVENTS:
             counts = []
-        learnt: dict[int, NDArray[np.float32]] = {}
+        learnt: dict[int, NDArray[np.float32] | None] = {0: None}
+        before = beats.kernel_geometry(group.sampling_rate_hz)[1]
         for count in counts:
             learnt[count] = beats.learn_kernels(
-                group.filtered[self._index], group.starts + beats.kernel_geometry(group.sampling_rate_hz)[1],
-                n_kernels=count, sampling_rate_hz=group.sampling_rate_hz,
+                group.filtered[self._index], group.starts + before, n_kernels=count, sampling_rate_hz=group.sampling_rate_hz
             )
-        cascades = {0: self._cascade(None, step)}
         middle = counts[len(counts) // 2] if counts else 0
-        if middle:
-            cascades[middle] = self._cascade(learnt[middle], step)
-        model, best = self._models[0], middle
-        costs = {}
+        target_rmse = prdn / 100 * math.sqrt(channel.energy / channel.n_valid)
+        rough = self._cascade(learnt[middle], max(_STEP_PER_RMSE * target_rmse, _MIN_STEP))
+        step = _plain_step(self._trial_bands(self._models[0], rough, _STEP_TRIAL_SAMPLES)[0], target_rmse)
+        model = self._models[0]
+        costs: dict[int, float] = {}
+        cascades = {middle: self._cascade(learnt[middle], step)}
         if len(self._models) > 1:
             trials = [(self._trial_cost(each, cascades[middle], step), each) for each in self._models]
             costs[middle], model = min(trials, key=lambda trial: trial[0])
-        else:
-            costs[middle] = self._trial_cost(model, cascades[middle], step) if middle else 0.0
-        for count in (0, *counts):
-            if count not in cascades:
-                cascades[count] = self._cascade(learnt[count], step)
-            if count not in costs:
-                costs[count] = self._trial_cost(model, cascades[count], step)
-        best = min(costs, key=lambda count: (costs[count], count))
-        return Choice(model, cascades[best])
+        if counts:
+            for count, kernels in learnt.items():
+                if count not in cascades:
+                    cascades[count] = self._cascade(kernels, step)
+                if count not in costs:
+                    costs[count] = self._trial_cost(model, cascades[count], step)
+        best = min(costs, key=lambda count: (costs[count], count)) if costs else middle
+        return Choice(model, cascades[best], step)
 
-    def _trial_cost(self, model: Model, cascade: Cascade, step: float) -> float:
-        """Bits plus distortion at one step, on a sample of the chunks, scaled to the whole channel."""
+    def _trial_bands(self, model: Model, cascade: Cascade, n_wanted: int) -> tuple[list[NDArray[np.float32]], list[NDArray[np.int64]], float]:
+        """Bands and phases of a sample of the chunks, and the factor from the sample to the whole channel."""
         n_samples = len(self._channel.signal)
         part = self._parts[0]
-        n_trial = max(1, min(part.n_chunks, _TRIAL_SAMPLES // part.length))
-        if part.n_chunks == 1 and part.length > 2 * _TRIAL_SAMPLES:
-            part = Part(0, 1, _TRIAL_SAMPLES, (n_samples - _TRIAL_SAMPLES) // 2)
+        n_trial = max(1, min(part.n_chunks, n_wanted // part.length))
+        if part.length > 2 * n_wanted:
+            part = Part(0, 1, n_wanted, (n_samples - n_wanted) // 2)
         chosen = np.unique(np.linspace(0, part.n_chunks - 1, n_trial).astype(int))
-        circles = bridged(cascade.residual, part, model)[chosen]
+        pieces = [Part(0, 1, part.length, part.first_sample + int(index) * part.length) for index in chosen]
+        circles = np.concatenate([bridged(cascade.residual, piece, model) for piece in pieces])
         bands = bands_of(self._engine.similarity(model, circles))
-        phases = [phase[chosen] for phase in self._phases(model, part)]
-        plain = quantiser.quantise_plain(bands, step=step)
+        per_piece = [self._phases(model, piece) for piece in pieces]
+        phases = [np.concatenate(rows) for rows in zip(*per_piece, strict=True)]
+        return bands, phases, n_samples / (len(chosen) * part.length)
+
+    def _trial_cost(self, model: Model, cascade: Cascade, step: float) -> float:
+        """Bits plus distortion at one step, scaled to the whole channel."""
+        bands, phases, factor = self._trial_bands(model, cascade, _TRIAL_SAMPLES)
+        plain, _ = quantiser.quantise_plain(bands, step=step)
         profile = quantiser.profile_of(model.contexts, [plain.magnitudes], [phases], with_phases=len(self._group.starts) > 0)
         rounding = quantiser.rounding_of(model.contexts, multiplier=max(self._settings.multiplier, 0.06))
-        profile_at = profile_windows(model, _with_all_bands(profile), phases)
-        quantised = quantiser.quantise(bands, model, profile_at, step=step, rounding=rounding)
-        offsets = quantiser.reconstruction_offsets(bands, quantised, step=step)
-        error = quantiser.squared_error(bands, quantised, step=step, offsets=offsets)
+        quantised, sums = quantiser.quantise(
+            bands, model, profile_windows(model, _with_all_bands(profile), phases), step=step, rounding=rounding
+        )
+        error = sums.squared_error(step, sums.offsets())
         bits = quantiser.coded_bits(quantised, rounding, active=[code > 0 for code in profile.scale_codes.tolist()])
-        # At equal quality, 6.02 dB cost one bit for every significant coefficient: about 1/0.12 bits per squared step.
-        cost = bits + error / step**2 / 0.12
-        return cost * n_samples / (len(chosen) * part.length) + cascade.side_bits
+        return (bits + error / step**2 / _STEP_SQUARES_PER_BIT) * factor + cascade.side_bits
 
     def search(self, choice: Choice, group: LeadGroup, *, prdn: float) -> EncodedChannel:
         """Search the largest step that keeps the promise.
@@ -257,62 +266,56 @@ class ChannelEncoder:
         """
         channel, model, cascade = self._channel, choice.model, choice.cascade
         self._group = group
-        step = self._first_step(prdn)
+        step = choice.step
         all_bands = [bands_of(self._engine.similarity(model, bridged(cascade.residual, part, model))) for part in self._parts]
         all_phases = [self._phases(model, part) for part in self._parts]
         target = (prdn / 100) ** 2 * channel.energy
         beat_sums = self._beat_sums(cascade)
         with_phases = len(group.starts) > 0
-        profile = quantiser.profile_of(
-            model.contexts,
-            [quantiser.quantise_plain(bands, step=step).magnitudes for bands in all_bands],
-            all_phases,
-            with_phases=with_phases,
-        )
-        # Rounding to integers adds 1/12 on top of the bank's error, unless the error is small against 1.
-        exact_ratio = 1.0
+
+        def profile_for(parts: list[Quantised]) -> contexts.Profile:
+            return quantiser.profile_of(
+                model.contexts, [part.magnitudes for part in parts], all_phases, with_phases=with_phases
+            )
+
+        profile = profile_for([quantiser.quantise_plain(bands, step=step)[0] for bands in all_bands])
+        profile_at = self._profile_at(model, profile, all_phases)
+        offsets = _FIRST_OFFSETS
+        # True over coefficient-domain error: rounding to integers adds about 1/12 while the error is not small against 1.
+        exact_ratio = 1 + min(channel.n_valid / 12 / target, 0.3)
         history: list[tuple[float, float]] = []
         best: EncodedChannel | None = None
         reached = math.inf
-        offsets = (8, 4, 2)
         for round_index in range(_MAX_SEARCH_ROUNDS):
             quantised_step = Step.nearest(step)
             value = quantised_step.value
-            quantised = self._quantise(model, all_bands, all_phases, profile, value, offsets)
-            profile = quantiser.profile_of(
-                model.contexts, [part.magnitudes for part in quantised], all_phases, with_phases=with_phases
-            )
-            offsets = self._offsets(all_bands, quantised, value)
-            error = sum(
-                quantiser.squared_error(bands, each, step=value, offsets=offsets)
-                for bands, each in zip(all_bands, quantised, strict=True)
-            )
-            near = abs(math.sqrt(error * exact_ratio / target) - _AIM) < 0.012
-            if near or round_index >= 3:
+            quantised, sums = self._quantise(model, all_bands, profile_at, value, offsets)
+            fitted = sums.offsets()
+            error = sums.squared_error(value, fitted)
+            ratio = math.sqrt(error * exact_ratio / target)
+            if round_index < _PROFILE_ROUNDS:
+                # Fixed afterwards: rounding that followed its own profile would drift and never converge.
+                profile, offsets = profile_for(quantised), fitted
+                profile_at = self._profile_at(model, profile, all_phases)
+            elif abs(ratio - _AIM) < _NEAR or round_index >= _PROFILE_ROUNDS + 1:
                 coding = ChannelCoding(
-                    channel.offset, channel.minimum, channel.maximum, 0, model, quantised_step, offsets, cascade.kernels,
-                    _without_empty_bands(profile, quantised),
+                    channel.offset, channel.minimum, channel.maximum, 0, model, quantised_step, fitted, cascade.kernels,
+                    _without_empty_bands(profile_for(quantised), quantised),
                 )
                 decoded = self._decode(coding, quantised, beat_sums)
                 true_error = self._true_error(decoded)
-                reached = min(reached, 100 * math.sqrt(true_error / channel.energy))
                 exact_ratio = true_error / error if error > 0 else 1.0
                 ratio = math.sqrt(true_error / target)
-                if ratio <= 1 and (best is None or true_error > self._true_error(best.decoded)):
-                    best = EncodedChannel(
-                        coding, cascade.events, self._parts, quantised, decoded, 100 * math.sqrt(true_error / channel.energy)
-                    )
-                if _ACCEPT <= ratio <= 1:
+                reached = min(reached, ratio * prdn)
+                if ratio <= 1 and (best is None or ratio * prdn > best.prdn):
+                    best = EncodedChannel(coding, cascade.events, self._parts, quantised, decoded, ratio * prdn)
+                if _ACCEPT <= ratio <= 1 or (best is not None and round_index >= _ENOUGH_ROUNDS):
                     break
-                error = true_error
-            else:
-                error = error * exact_ratio
-                ratio = math.sqrt(error / target)
             if value <= _MIN_STEP and ratio > 1:
                 break
+            if round_index == _PROFILE_ROUNDS:
+                history.clear()
             step = _next_step(history, value, ratio)
-            if best is not None and round_index >= 9:
-                break
         if best is None:
             raise QualityError(
                 f"channel {channel.description.name!r}: PRDN {prdn:g} % cannot be reached; "
@@ -325,29 +328,34 @@ class ChannelEncoder:
         ]
         return replace(best, quantised=classified)
 
+    @staticmethod
+    def _profile_at(
+        model: Model, profile: contexts.Profile, all_phases: list[list[NDArray[np.int64]]]
+    ) -> list[list[NDArray[np.int32]]]:
+        return [profile_windows(model, _with_all_bands(profile), phases) for phases in all_phases]
+
     def _quantise(
         self,
         model: Model,
         all_bands: list[list[NDArray[np.float32]]],
-        all_phases: list[list[NDArray[np.int64]]],
-        profile: quantiser.Profile,
+        profile_at: list[list[NDArray[np.int32]]],
         step: float,
         offsets: tuple[int, int, int],
-    ) -> list[Quantised]:
-        if not self._settings.multiplier:
-            return [quantiser.quantise_plain(bands, step=step) for bands in all_bands]
-        rounding = quantiser.rounding_of(model.contexts, multiplier=self._settings.multiplier, offsets=offsets)
-        profile = _with_all_bands(profile)
-        return [
-            quantiser.quantise(bands, model, profile_windows(model, profile, phases), step=step, rounding=rounding)
-            for bands, phases in zip(all_bands, all_phases, strict=True)
-        ]
-
-    def _offsets(
-        self, all_bands: list[list[NDArray[np.float32]]], quantised: list[Quantised], step: float
-    ) -> tuple[int, int, int]:
-        longest = max(range(len(self._parts)), key=lambda index: self._parts[index].n_chunks * self._parts[index].length)
-        return quantiser.reconstruction_offsets(all_bands[longest], quantised[longest], step=step)
+    ) -> tuple[list[Quantised], ErrorSums]:
+        if self._settings.multiplier:
+            rounding = quantiser.rounding_of(model.contexts, multiplier=self._settings.multiplier, offsets=offsets)
+            results = [
+                quantiser.quantise(bands, model, expected, step=step, rounding=rounding)
+                for bands, expected in zip(all_bands, profile_at, strict=True)
+            ]
+        else:
+            results = [quantiser.quantise_plain(bands, step=step) for bands in all_bands]
+        total = ErrorSums()
+        for _, sums in results:
+            total.squares += sums.squares
+            total.errors += sums.errors
+            total.counts += sums.counts
+        return [quantised for quantised, _ in results], total
 
     def _beat_sums(self, cascade: Cascade) -> list[NDArray[np.int64]]:
         n_samples = len(self._channel.signal)
@@ -384,6 +392,23 @@ class ChannelEncoder:
     def _true_error(self, decoded: NDArray[np.int32]) -> float:
         difference = (decoded - self._channel.samples.astype(np.int64)).astype(np.float64)
         return float(difference @ difference)
+
+
+def _plain_step(bands: list[NDArray[np.float32]], target_rmse: float) -> float:
+    """The step at which dead-zone quantisation meets a root mean square error, by bisection."""
+    count = sum(band.size for band in bands)
+    low = math.log(max(_MIN_STEP, target_rmse * 1.5))
+    high = math.log(max(_MIN_STEP * 2, target_rmse * 16))
+    for _ in range(7):
+        middle = (low + high) / 2
+        step = math.exp(middle)
+        _, sums = quantiser.quantise_plain(bands, step=step)
+        error = sums.squared_error(step, sums.offsets())
+        if error > target_rmse**2 * count:
+            high = middle
+        else:
+            low = middle
+    return max(_ROUNDING_FACTOR * math.exp((low + high) / 2), _MIN_STEP)
 
 
 def _next_step(history: list[tuple[float, float]], step: float, ratio: float) -> float:
@@ -427,16 +452,22 @@ def phases_of_part(
 ) -> list[NDArray[np.int64]]:
     """Beat phases at every window, int64 ``(chunk, window)`` per band; bands of one group share an array."""
     circle = padded_length(model, part.length)
-    per_group = []
+    events = []
+    for first in range(part.first_sample, part.first_sample + part.n_chunks * part.length, part.length):
+        low = int(np.searchsorted(starts, first - kernel_length, side="right"))
+        high = int(np.searchsorted(starts, first + part.length, side="left"))
+        events.append(starts[low:high] - first)
+    return band_phases(model, events, circle, kernel_length=kernel_length)
+
+
+def band_phases(
+    model: Model, event_starts: list[NDArray[np.int64]], circle: int, *, kernel_length: int
+) -> list[NDArray[np.int64]]:
+    """Beat phases per band, ``(chunk, window)``, for chunks of padded length ``circle``."""
+    phases: list[NDArray[np.int64]] = []
     for group in model.groups:
-        n_windows = circle // group.stride
-        phases = np.empty((part.n_chunks, n_windows), np.int64)
-        for chunk in range(part.n_chunks):
-            first = part.first_sample + chunk * part.length
-            low = int(np.searchsorted(starts, first - kernel_length, side="right"))
-            high = int(np.searchsorted(starts, first + part.length, side="left"))
-            phases[chunk] = contexts.phase_of_windows(
-                starts[low:high] - first, n_windows=n_windows, stride=group.stride, kernel_length=kernel_length
-            )
-        per_group.append(phases)
-    return [phases for group, phases in zip(model.groups, per_group, strict=True) for _ in range(group.n_kernels)]
+        at_group = contexts.phases_of_windows(
+            event_starts, n_windows=circle // group.stride, stride=group.stride, kernel_length=kernel_length
+        )
+        phases += [at_group] * group.n_kernels
+    return phases

@@ -90,31 +90,58 @@ class Profile:
         return np.minimum(expected, _MAX_EXPECTED)
 
 
-def phase_of_windows(
-    event_starts: NDArray[np.int64], *, n_windows: int, stride: int, kernel_length: int
+def phases_of_windows(
+    event_starts: list[NDArray[np.int64]], *, n_windows: int, stride: int, kernel_length: int
 ) -> NDArray[np.int64]:
-    """Beat phase of each window's centre: time since the last event began, in 1/16 of a beat kernel."""
-    if not len(event_starts):
-        return np.full(n_windows, NO_PHASE)
+    """Beat phase of each window's centre: time since the last event began, in 1/16 of a beat kernel.
+
+    Parameters
+    ----------
+    event_starts
+        Per chunk, int64, increasing, relative to the chunk.
+
+    Returns
+    -------
+    int64, shape ``(chunk, window)``; NO_PHASE before the first event and long after the last.
+    """
+    counts = np.array([len(starts) for starts in event_starts])
+    phases = np.full((len(event_starts), n_windows), NO_PHASE, np.int64)
+    if not counts.sum():
+        return phases
     centre = np.arange(n_windows, dtype=np.int64) * stride + stride // 2
-    last = np.searchsorted(event_starts, centre, side="right") - 1
-    since = centre - event_starts[np.maximum(last, 0)]
+    # All chunks in one search: each is moved beyond the reach of the one before.
+    span = n_windows * stride + 2 * kernel_length
+    shift = np.arange(len(event_starts), dtype=np.int64)[:, None] * span
+    joined = np.concatenate([starts + offset for starts, offset in zip(event_starts, shift[:, 0], strict=True)])
+    first = np.cumsum(counts) - counts
+    last = np.searchsorted(joined, (centre + shift).ravel(), side="right").reshape(phases.shape) - 1
+    since = centre + shift - joined[np.maximum(last, 0)]
     phase = since * PHASES_PER_KERNEL // kernel_length
-    return np.where((last < 0) | (phase >= N_PHASES), NO_PHASE, phase)
+    known = (last >= first[:, None]) & (phase < N_PHASES)
+    phases[known] = phase[known]
+    return phases
 
 
 def with_neighbours(magnitude: NDArray[np.int32], centre_weight: int) -> NDArray[np.int32]:
+    """``centre_weight`` times each magnitude plus both its neighbours in time, circular."""
     total = centre_weight * magnitude
-    total += np.roll(magnitude, 1, axis=-1)
-    total += np.roll(magnitude, -1, axis=-1)
+    total[..., 1:] += magnitude[..., :-1]
+    total[..., :1] += magnitude[..., -1:]
+    total[..., :-1] += magnitude[..., 1:]
+    total[..., -1:] += magnitude[..., :1]
     return total
 
 
 def known_magnitude(
-    magnitude: NDArray[np.int32], activity: NDArray[np.uint8], n_direct: NDArray[np.int64]
+    magnitude: NDArray[np.int32], activity: NDArray[np.uint8], n_direct: NDArray[np.int64], used: NDArray[np.int64]
 ) -> NDArray[np.int32]:
-    """A magnitude as far as its symbol tells: low bits 0, escaped ones as the smallest escaped value."""
-    used = np.flatnonzero(magnitude)
+    """A magnitude as far as its symbol tells: low bits 0, escaped ones as the smallest escaped value.
+
+    Parameters
+    ----------
+    used
+        Flat indices where the magnitude is not 0.
+    """
     kind = activity.ravel()[used]
     shift = CLASS_SHIFT[kind]
     known = np.zeros(magnitude.shape, np.int32)
@@ -127,11 +154,11 @@ class BandParents:
 
     def __init__(self, model: ContextModel) -> None:
         self._weights = model.band_weights.astype(np.int32)
-        self._previous: list[tuple[int, NDArray[np.int32]]] = []
+        self._previous: list[tuple[int, NDArray[np.int32] | None]] = []
 
-    def push(self, stride: int, magnitudes: NDArray[np.integer]) -> None:
-        """Add the band just coded; ``(stream, window)``."""
-        capped = np.minimum(magnitudes, _MAX_MAGNITUDE).astype(np.int32)
+    def push(self, stride: int, magnitudes: NDArray[np.int32] | None) -> None:
+        """Add the band just coded, ``(stream, window)``; None for one that is all zero."""
+        capped = None if magnitudes is None else np.minimum(magnitudes, _MAX_MAGNITUDE)
         self._previous = [(stride, capped), *self._previous[:1]]
 
     def classes(self, band: int, stride: int, profile_at: NDArray[np.int32]) -> NDArray[np.uint8]:
@@ -139,14 +166,16 @@ class BandParents:
         weights = self._weights[band]
         expected = (profile_at * weights[0]) >> 8
         for generation, (parent_stride, magnitude) in enumerate(self._previous):
+            if magnitude is None:
+                continue
             if generation == 0:
                 terms = weights[1] * magnitude
                 if weights[2]:
                     terms += weights[2] * with_neighbours(magnitude, 0)
-            else:
-                if not weights[3]:
-                    continue
+            elif weights[3]:
                 terms = weights[3] * with_neighbours(magnitude, 2)
+            else:
+                continue
             ratio = parent_stride // stride
             expected += np.repeat(terms, ratio, axis=-1) if ratio > 1 else terms
         return _CLASS[np.minimum(expected, _MAX_EXPECTED)]

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from sancodec.codec import payload, zstd_coder
 from sancodec.codec.beats import render
 from sancodec.codec.bits import BitReader, Bits
-from sancodec.codec.channel import profile_windows
+from sancodec.codec.channel import band_phases, profile_windows
 from sancodec.codec.chunks import Part, groups_of, padded_length
 from sancodec.codec.class_coder import StreamBatch, StreamSymbols, decode_class_symbols, read_stream
 from sancodec.codec.container import ContainerReader, Section, SectionType, section_name
-from sancodec.codec.contexts import phase_of_windows
 from sancodec.codec.event_stream import ChunkEvents
 from sancodec.codec.header import CODER_CLASS, Header, MeasuredQuality, decode_coding, decode_header
 from sancodec.codec.kernels import Model, decode_model
@@ -242,19 +241,22 @@ class RecordingReader:
                 row[:] = render(events.starts[coding.lead_group], events.events[channel], coding.kernels, n_samples=length)
         return list(reconstruct(coding, bank_sum, beat_sum))
 
-    def _profile_at(self, unit: _Unit, model: Model) -> list[NDArray[np.int32]]:
-        coding = self.codings[unit.channel]
-        circle = padded_length(model, self._length(unit))
-        kernel_length = max(self._kernel_lengths[coding.lead_group], 1)
-        starts = unit.chunk.events.starts[coding.lead_group]
-        phases = []
-        for group in model.groups:
-            phase = phase_of_windows(
-                starts, n_windows=circle // group.stride, stride=group.stride, kernel_length=kernel_length
-            )[None]
-            phases += [phase] * group.n_kernels
-        assert coding.profile is not None
-        return profile_windows(model, coding.profile, phases)
+    def _profile_at(self, units: list[_Unit], model: Model, circle: int) -> list[NDArray[np.int32]]:
+        """Profiles of units of one bank and padded length, ``(unit, window)`` per band."""
+        rows: list[list[NDArray[np.int32]]] = []
+        by_channel: dict[int, list[int]] = {}
+        for number, unit in enumerate(units):
+            by_channel.setdefault(unit.channel, []).append(number)
+        order = []
+        for channel, numbers in by_channel.items():
+            coding = self.codings[channel]
+            starts = [units[number].chunk.events.starts[coding.lead_group] for number in numbers]
+            length = max(self._kernel_lengths[coding.lead_group], 1)
+            assert coding.profile is not None
+            rows.append(profile_windows(model, coding.profile, band_phases(model, starts, circle, kernel_length=length)))
+            order += numbers
+        back = np.argsort(order)
+        return [np.concatenate(bands)[back] for bands in zip(*rows, strict=True)]
 
     def _decode_classes(self, units: list[_Unit]) -> list[Quantised]:
         batches: dict[tuple[int, int, int], list[int]] = {}
@@ -265,14 +267,13 @@ class RecordingReader:
                 raise CorruptError(f"chunk {unit.chunk.index}: channel {unit.channel} has {n_lanes} lanes")
             batches.setdefault((self.models.index(self._model(unit.channel)), circle, n_lanes), []).append(number)
         symbols: dict[int, StreamSymbols] = {}
-        for (model_index, _, n_lanes), numbers in batches.items():
+        for (model_index, circle, n_lanes), numbers in batches.items():
             model = self.models[model_index]
             members = [units[number] for number in numbers]
-            profiles = [self._profile_at(unit, model) for unit in members]
             batch = StreamBatch(
                 [unit.chunk.class_streams[unit.slot] for unit in members],
                 n_lanes,
-                [np.concatenate(rows) for rows in zip(*profiles, strict=True)],
+                self._profile_at(members, model, circle),
                 np.stack([self._active(unit.channel) for unit in members]),
             )
             symbols.update(zip(numbers, decode_class_symbols(batch, model), strict=True))

@@ -49,9 +49,9 @@ def energy_ratio(filtered: NDArray[np.float32], *, sampling_rate_hz: float) -> N
     n_spans = max(1, len(smooth) // span)
     edges = np.linspace(0, len(smooth), n_spans + 1).astype(int)
     step = max(1, round(0.02 * sampling_rate_hz))
-    thresholds = np.array(
-        [np.percentile(smooth[a:b:step], 98) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    )
+    shortest = int(np.diff(edges).min())
+    spans = smooth[edges[:-1, None] + np.arange(0, shortest, step)]  # (span, position)
+    thresholds = np.percentile(spans, 98, axis=1)
     thresholds = np.minimum(thresholds, 4 * np.median(thresholds))
     floor = max(float(thresholds.max()) * 1e-6, np.finfo(np.float32).tiny)
     return smooth / np.repeat(np.maximum(thresholds, floor), np.diff(edges)).astype(np.float32)

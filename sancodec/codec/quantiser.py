@@ -7,7 +7,7 @@ shape ``(chunk, window)``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,42 @@ class Quantised:
     classes: list[NDArray[np.uint8]]
 
 
+@dataclass(slots=True)
+class ErrorSums:
+    """Sums of the error u − |q|, in steps, by |q| = 0, 1, 2 and ≥ 3: enough for centroids and distortion.
+
+    Parameters
+    ----------
+    squares
+        Σ(u − |q|)² over all coefficients.
+    errors, counts
+        Σ(u − |q|) and how many, shape ``(4,)``; kind 0 is not filled.
+    """
+
+    squares: float = 0.0
+    errors: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
+    counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
+
+    def add(self, scaled: NDArray[np.float32], magnitude: NDArray[np.int32], used: NDArray[np.int64]) -> None:
+        """Take in a band: u, |q|, and where |q| is not 0."""
+        error = scaled - magnitude
+        self.squares += float(np.vdot(error, error))
+        kind = np.minimum(magnitude.ravel()[used], 3)
+        self.errors += np.bincount(kind, error.ravel()[used], 4)
+        self.counts += np.bincount(kind, minlength=4)
+
+    def offsets(self) -> tuple[int, int, int]:
+        """Centroids of |q| = 1, 2 and ≥ 3, as the distance below |q| in 1/128 steps."""
+        mean = -self.errors / np.maximum(self.counts, 1) * OFFSET_UNIT
+        first, second, third = (int(np.clip(np.rint(value), 0, 63)) for value in mean[1:])
+        return first, second, third
+
+    def squared_error(self, step: float, offsets: tuple[int, int, int]) -> float:
+        """Squared error of the reconstruction, in squared stored units."""
+        levels = np.array([0, *offsets]) / OFFSET_UNIT
+        return float(self.squares + 2 * levels @ self.errors + levels**2 @ self.counts) * step**2
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rounding:
     """Bits and rounding thresholds of every class, for one Lagrange multiplier.
@@ -127,8 +163,8 @@ def quantise(
     *,
     step: float,
     rounding: Rounding,
-) -> Quantised:
-    """Quantise band after band.
+) -> tuple[Quantised, ErrorSums]:
+    """Quantise band after band. Bands without a coefficient get class 0 everywhere.
 
     Parameters
     ----------
@@ -138,24 +174,34 @@ def quantise(
         Per band, int32 ``(chunk, window)``: expected magnitude from the profile, in 1/256.
     """
     parents = BandParents(model.contexts)
-    magnitudes, negative, classes = [], [], []
+    magnitudes, classes = [], []
     n_direct = model.contexts.n_direct
     inverse = np.float32(1 / step)
+    sums = ErrorSums()
     for band, (coefficients, expected) in enumerate(zip(bands, profile_at, strict=True)):
-        activity = parents.classes(band, model.band_strides[band], expected)
-        scaled = np.abs(coefficients) * inverse
-        magnitude = (scaled + np.float32(0.5)).astype(np.int32)
-        used = np.flatnonzero(magnitude)
-        values, wanted = magnitude.ravel()[used], scaled.ravel()[used]
-        row = activity.ravel()[used].astype(np.int32) * _N_EXACT
-        values -= wanted < rounding.thresholds[row + np.minimum(values - 1, _N_EXACT - 1)]
-        values[wanted < rounding.thresholds[row]] = 0
-        magnitude.ravel()[used] = values
-        parents.push(model.band_strides[band], known_magnitude(magnitude, activity, n_direct))
+        stride = model.band_strides[band]
+        scaled = np.abs(coefficients)
+        scaled *= inverse
+        if scaled.max(initial=0) < 0.5:
+            magnitude = np.zeros(scaled.shape, np.int32)
+            activity = np.zeros(scaled.shape, np.uint8)
+            used = np.zeros(0, np.int64)
+            parents.push(stride, None)
+        else:
+            activity = parents.classes(band, stride, expected)
+            magnitude = (scaled + np.float32(0.5)).astype(np.int32)
+            used = np.flatnonzero(magnitude)
+            values, wanted = magnitude.ravel()[used], scaled.ravel()[used]
+            row = activity.ravel()[used].astype(np.int32) * _N_EXACT
+            values -= wanted < rounding.thresholds[row + np.minimum(values - 1, _N_EXACT - 1)]
+            values[wanted < rounding.thresholds[row]] = 0
+            magnitude.ravel()[used] = values
+            used = used[values > 0]
+            parents.push(stride, known_magnitude(magnitude, activity, n_direct, used))
+        sums.add(scaled, magnitude, used)
         magnitudes.append(magnitude)
-        negative.append(coefficients < 0)
         classes.append(activity)
-    return Quantised(magnitudes, negative, classes)
+    return Quantised(magnitudes, [band < 0 for band in bands], classes), sums
 
 
 def classified(quantised: Quantised, model: Model, profile_at: list[NDArray[np.int32]]) -> Quantised:
@@ -165,44 +211,25 @@ def classified(quantised: Quantised, model: Model, profile_at: list[NDArray[np.i
     classes = []
     for band, (magnitude, expected) in enumerate(zip(quantised.magnitudes, profile_at, strict=True)):
         activity = parents.classes(band, model.band_strides[band], expected)
-        parents.push(model.band_strides[band], known_magnitude(magnitude, activity, n_direct))
+        used = np.flatnonzero(magnitude)
+        known = known_magnitude(magnitude, activity, n_direct, used) if len(used) else None
+        parents.push(model.band_strides[band], known)
         classes.append(activity)
     return Quantised(quantised.magnitudes, quantised.negative, classes)
 
 
-def quantise_plain(bands: list[NDArray[np.float32]], *, step: float) -> Quantised:
+def quantise_plain(bands: list[NDArray[np.float32]], *, step: float) -> tuple[Quantised, ErrorSums]:
     """Dead-zone quantisation without classes: fast, and the start of the profile."""
     inverse = np.float32(1 / step)
-    magnitudes = [(np.abs(band) * inverse + np.float32(DEAD_ZONE_ROUNDING)).astype(np.int32) for band in bands]
-    return Quantised(magnitudes, [band < 0 for band in bands], [])
-
-
-def reconstruction_offsets(bands: list[NDArray[np.float32]], quantised: Quantised, *, step: float) -> tuple[int, int, int]:
-    """Centroids of |q| = 1, 2 and ≥ 3, as the distance below |q| in 1/128 steps."""
-    sums, counts = np.zeros(4), np.zeros(4)
-    for coefficients, magnitude in zip(bands, quantised.magnitudes, strict=True):
-        used = np.flatnonzero(magnitude)
-        values = magnitude.ravel()[used]
-        kind = np.minimum(values, 3)
-        sums += np.bincount(kind, values - np.abs(coefficients.ravel()[used]) / step, 4)
-        counts += np.bincount(kind, minlength=4)
-    mean = sums / np.maximum(counts, 1) * OFFSET_UNIT
-    first, second, third = (int(np.clip(np.rint(value), 0, 63)) for value in mean[1:])
-    return first, second, third
-
-
-def squared_error(
-    bands: list[NDArray[np.float32]], quantised: Quantised, *, step: float, offsets: tuple[int, int, int]
-) -> float:
-    """Squared error in the coefficient domain, in squared stored units."""
-    levels = np.array([0, *offsets], np.float32) / np.float32(OFFSET_UNIT)
-    total = 0.0
-    inverse = np.float32(1 / step)
-    for coefficients, magnitude in zip(bands, quantised.magnitudes, strict=True):
-        error = np.abs(coefficients) * inverse - magnitude
-        error += levels[np.minimum(magnitude, 3)]
-        total += float(np.vdot(error, error))
-    return total * step**2
+    sums = ErrorSums()
+    magnitudes = []
+    for band in bands:
+        scaled = np.abs(band)
+        scaled *= inverse
+        magnitude = (scaled + np.float32(DEAD_ZONE_ROUNDING)).astype(np.int32)
+        sums.add(scaled, magnitude, np.flatnonzero(magnitude))
+        magnitudes.append(magnitude)
+    return Quantised(magnitudes, [band < 0 for band in bands], []), sums
 
 
 def coded_bits(quantised: Quantised, rounding: Rounding, *, active: list[bool]) -> float:

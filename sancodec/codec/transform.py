@@ -14,21 +14,24 @@ from numpy.typing import NDArray
 
 from sancodec.codec.kernels import WEIGHT_FRACTION_BITS, KernelGroup, Model
 
-_MIN_BLOCK = 32
+_MAX_BLOCK = 64
 
 
 @dataclass(frozen=True, eq=False)
-class _BlockedGroup:
-    """A group rewritten for blocks of ``block`` samples: ``parts[j]`` is (block, kernel) for block lag j."""
+class BlockedGroup:
+    """A group rewritten for blocks of ``block`` samples: ``parts[j]`` is (sample of block, kernel) for block lag j.
+
+    Small strides are gathered into blocks of up to 64 samples, so that the products are large enough to be fast.
+    """
 
     block: int
     first_lag: int
     parts: NDArray[np.float64]
 
 
-def _blocked(group: KernelGroup) -> _BlockedGroup:
-    block = group.stride * max(1, _MIN_BLOCK // group.stride)
-    per_block = block // group.stride
+def _blocked(group: KernelGroup, period: int) -> BlockedGroup:
+    per_block = max(n for n in range(1, max(1, _MAX_BLOCK // group.stride) + 1) if period % (n * group.stride) == 0)
+    block = per_block * group.stride
     first_lag = group.offset // block
     shift = group.offset - first_lag * block
     span = shift + (per_block - 1) * group.stride + group.length
@@ -37,13 +40,14 @@ def _blocked(group: KernelGroup) -> _BlockedGroup:
     for index in range(per_block):
         start = shift + index * group.stride
         dense[start : start + group.length, index] = group.weights.T
-    return _BlockedGroup(block, first_lag, dense.reshape(n_lags, block, per_block * group.n_kernels))
+    return BlockedGroup(block, first_lag, dense.reshape(n_lags, block, per_block * group.n_kernels))
 
 
 @lru_cache(maxsize=8)
-def _blocked_model(model: Model, dtype: str) -> tuple[_BlockedGroup, ...]:
-    blocked = (_blocked(group) for group in model.groups)
-    return tuple(_BlockedGroup(group.block, group.first_lag, group.parts.astype(dtype)) for group in blocked)
+def blocked_groups(model: Model, dtype: str) -> tuple[BlockedGroup, ...]:
+    """The groups of a model in polyphase form."""
+    blocked = (_blocked(group, model.period) for group in model.groups)
+    return tuple(BlockedGroup(group.block, group.first_lag, group.parts.astype(dtype)) for group in blocked)
 
 
 def similarity(model: Model, signals: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -60,7 +64,7 @@ def similarity(model: Model, signals: NDArray[np.float32]) -> list[NDArray[np.fl
     """
     n_signals, length = signals.shape
     similarities = []
-    for group, blocked in zip(model.groups, _blocked_model(model, "float32"), strict=True):
+    for group, blocked in zip(model.groups, blocked_groups(model, "float32"), strict=True):
         blocks = signals.reshape(n_signals, length // blocked.block, blocked.block)
         total: NDArray[np.float32] | None = None
         for lag, part in enumerate(blocked.parts):
@@ -84,12 +88,19 @@ def synthesise(model: Model, amplitudes: list[NDArray[np.float64]]) -> NDArray[n
     -------
     float64 holding integers, shape ``(signal, padded sample)``.
     """
-    n_signals = amplitudes[0].shape[0]
-    length = amplitudes[0].shape[1] * model.groups[0].stride
+    n_signals, n_windows, _ = amplitudes[0].shape
+    length = n_windows * model.groups[0].stride
     output = np.zeros((n_signals, length))
-    for blocked, amplitude in zip(_blocked_model(model, "float64"), amplitudes, strict=True):
-        blocks = output.reshape(n_signals, length // blocked.block, blocked.block)
-        maps = amplitude.reshape(n_signals, length // blocked.block, -1)
-        for lag, part in enumerate(blocked.parts):
-            blocks += np.roll(maps, blocked.first_lag + lag, axis=1) @ part.T
+    if not output.size:
+        return output
+    for blocked, amplitude in zip(blocked_groups(model, "float64"), amplitudes, strict=True):
+        n_blocks = length // blocked.block
+        n_lags, block, n_maps = blocked.parts.shape
+        maps = amplitude.reshape(n_signals, n_blocks, n_maps)
+        # Lagged maps side by side make one product of each group.
+        lagged = np.empty((n_signals, n_blocks, n_lags * n_maps))
+        for lag in range(n_lags):
+            lagged[:, :, lag * n_maps : (lag + 1) * n_maps] = np.roll(maps, blocked.first_lag + lag, axis=1)
+        kernels = blocked.parts.transpose(0, 2, 1).reshape(n_lags * n_maps, block)
+        output += (lagged.reshape(-1, n_lags * n_maps) @ kernels).reshape(n_signals, length)
     return output

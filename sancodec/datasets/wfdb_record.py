@@ -230,6 +230,7 @@ def _channel(index: int, signal: SignalLine) -> Channel:
         maximum=sample_format.maximum,
         invalid=sample_format.invalid,
         samples_per_frame=1 if signal.samples_per_frame is None else signal.samples_per_frame,
+        max_difference=127 if sample_format.code == 8 else None,
     )
 
 

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sancodec.codec.kernels import WEIGHT_FRACTION_BITS, Model
 from sancodec.codec.models import load_model
-from sancodec.codec.transform import _blocked_model
+from sancodec.codec.transform import blocked_groups
 
 OPSET = 17
 IR_VERSION = 8
@@ -100,7 +100,7 @@ def similarity_graph(model: Model) -> onnx.ModelProto:
     """
     nodes = _Nodes()
     outputs = []
-    for index, (group, blocked) in enumerate(zip(model.groups, _blocked_model(model, "float32"), strict=True)):
+    for index, (group, blocked) in enumerate(zip(model.groups, blocked_groups(model, "float32"), strict=True)):
         n_lags, block, n_columns = blocked.parts.shape
         lags = range(blocked.first_lag, blocked.first_lag + n_lags)
         kernels = blocked.parts.transpose(1, 0, 2).reshape(block, n_lags * n_columns)
@@ -127,7 +127,7 @@ def synthesis_graph(model: Model) -> onnx.ModelProto:
     nodes = _Nodes()
     inputs = []
     terms = []
-    for index, (group, blocked) in enumerate(zip(model.groups, _blocked_model(model, "float64"), strict=True)):
+    for index, (group, blocked) in enumerate(zip(model.groups, blocked_groups(model, "float64"), strict=True)):
         n_lags, block, n_columns = blocked.parts.shape
         lags = range(blocked.first_lag, blocked.first_lag + n_lags)
         kernels = blocked.parts.transpose(0, 2, 1).reshape(n_lags * n_columns, block)

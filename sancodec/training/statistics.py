@@ -90,7 +90,8 @@ class WeightFit:
             weight = 1 / (features[:, 0] + 8 + 0.1 * features[:, 1:].sum(axis=1) * 256)
             self.normal[band] += features.T @ (features * weight[:, None])
             self.moment[band] += features.T @ (target * weight)
-            parents.push(stride, known_magnitude(magnitude, quantised.classes[band], n_direct))
+            used = np.flatnonzero(magnitude)
+            parents.push(stride, known_magnitude(magnitude, quantised.classes[band], n_direct, used))
 
     def weights(self) -> NDArray[np.uint16]:
         """Integer weights, ``(band, 4)``."""
@@ -112,6 +113,7 @@ class FeatureParents(BandParents):
         for generation in range(2):
             if generation < len(self._previous):
                 parent_stride, magnitude = self._previous[generation]
+                assert magnitude is not None
                 centre_weights = (None, 0) if generation == 0 else (2,)
                 for centre in centre_weights:
                     terms = magnitude if centre is None else contexts.with_neighbours(magnitude, centre)

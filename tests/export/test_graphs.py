@@ -116,5 +116,5 @@ def test_command_writes_the_two_graphs_of_a_model_file(lapped, tmp_path: Path):
 
 def test_graphs_of_equal_models_are_equal_bytes(lapped, tmp_path: Path):
     first = [path.read_bytes() for path in write_graphs(lapped, tmp_path)]
-    transform._blocked_model.cache_clear()
+    transform.blocked_groups.cache_clear()
     assert [path.read_bytes() for path in write_graphs(lapped, tmp_path)] == first

@@ -1,0 +1,100 @@
+"""What the commands show: errors in one line, tables, JSON, progress."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from sancodec.errors import SancodecError
+
+
+def printable(text: str) -> str:
+    """Text from a file without control characters, which could steer a terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def error_line(error: Exception) -> str:
+    """One line for one error."""
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{error.filename}: " if error.filename else ""
+        return printable(f"{name}{error.strerror}")
+    if isinstance(error, MemoryError):
+        return "not enough memory for this file"
+    return printable(str(error))
+
+
+def for_each(inputs: Sequence[str], action: Callable[[str], None]) -> None:
+    """Run an action on every input; report the failures, go on, and end with status 1 if there were any."""
+    failed = False
+    for item in inputs:
+        try:
+            action(item)
+        except (SancodecError, OSError, MemoryError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            line = error_line(error)
+            prefix = "" if item in line else f"{printable(item)}: "
+            click.echo(f"sancodec: error: {prefix}{line}", err=True)
+            failed = True
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def write_json(value: dict[str, Any]) -> None:
+    """One object on one line of standard output; infinite numbers become null."""
+    click.echo(json.dumps(_finite(value), ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns, the first to the left, the others to the right."""
+    cells = [list(headings), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    lines = []
+    for row in cells:
+        first, *others = row
+        padded = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        lines.append("  " + "  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def quantity(value: float, digits: int = 3) -> str:
+    """A number for a table."""
+    if math.isinf(value):
+        return "exact" if value > 0 else "wrong"
+    return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
+
+
+@contextmanager
+def progress(label: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """A progress bar on standard error when that is a terminal; yields a function of the fraction done."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda fraction: None
+        return
+    steps = 1000
+    with click.progressbar(length=steps, label=printable(label), file=sys.stderr) as bar:
+        done = 0
+
+        def update(fraction: float) -> None:
+            nonlocal done
+            target = round(fraction * steps)
+            if target > done:
+                bar.update(target - done)
+                done = target
+
+        yield update

@@ -1,0 +1,78 @@
+"""NumPy ``.npy`` files as recordings, and recordings as ``.npy`` and CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from sancodec.api import recording_of
+from sancodec.codec.recording import Recording
+from sancodec.errors import InvalidSignalError
+
+
+def read_array(path: Path, *, sampling_rate_hz: float | None) -> Recording:
+    """Read integers of shape ``(channel, sample)`` or ``(sample,)``.
+
+    Raises
+    ------
+    InvalidSignalError
+        When the file is not such an array, or the sampling rate is missing.
+    """
+    if sampling_rate_hz is None:
+        raise InvalidSignalError(f"{path}: a .npy array does not state its sampling rate; give it with --rate HZ")
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InvalidSignalError(f"{path}: there is no such file") from None
+    except (ValueError, EOFError) as error:
+        raise InvalidSignalError(f"{path}: it is not a .npy array of numbers ({error})") from None
+    try:
+        return recording_of(array, sampling_rate_hz=sampling_rate_hz)
+    except InvalidSignalError as error:
+        raise InvalidSignalError(f"{path}: {error}") from None
+
+
+def write_npy(recording: Recording, file: BinaryIO) -> None:
+    """Write samples in stored units, shape ``(channel, sample)``, or ``(sample,)`` as they came.
+
+    Raises
+    ------
+    InvalidSignalError
+        When channels have different sampling rates.
+    """
+    np.save(file, stacked(recording), allow_pickle=False)
+
+
+def stacked(recording: Recording) -> np.ndarray[tuple[int, ...], np.dtype[np.integer]]:
+    """All samples as one array; arrays come back in the dtype and shape in which they were given."""
+    if len({len(channel) for channel in recording.samples}) > 1:
+        raise InvalidSignalError("channels have different sampling rates; they do not fit in one array. Use --to wfdb")
+    rows = np.stack(recording.samples)
+    kind, *form = recording.source.split(":")
+    if kind != "array" or len(form) != 2:
+        return rows
+    dtype, n_dimensions = form
+    return (rows[0] if n_dimensions == "1" else rows).astype(dtype)
+
+
+def write_csv(recording: Recording, file: BinaryIO) -> None:
+    """Write one row per sample: time in s, then every channel in its physical unit; missing samples stay empty."""
+    if len({len(channel) for channel in recording.samples}) > 1:
+        raise InvalidSignalError("channels have different sampling rates; they do not fit in one table. Use --to wfdb")
+    rate_hz = float(recording.sampling_rate_hz(0))
+    names = [f"{channel.name} ({channel.unit})".replace(",", " ").replace("\n", " ") for channel in recording.channels]
+    file.write((",".join(["time (s)", *names]) + "\n").encode())
+    block = 100_000
+    for first in range(0, len(recording.samples[0]), block):
+        columns = [[f"{index / rate_hz:.6f}" for index in range(first, min(first + block, len(recording.samples[0])))]]
+        for channel, samples in zip(recording.channels, recording.samples, strict=True):
+            part = samples[first : first + block]
+            physical = (part.astype(np.float64) - channel.baseline) / channel.gain
+            text = [f"{value:.9g}" for value in physical.tolist()]
+            if channel.invalid is not None:
+                for index in np.flatnonzero(part == channel.invalid):
+                    text[index] = ""
+            columns.append(text)
+        file.write(("\n".join(",".join(row) for row in zip(*columns, strict=True)) + "\n").encode())
