@@ -72,55 +72,65 @@ def _tapered(kernels: NDArray[np.float32], sampling_rate_hz: float) -> NDArray[n
 
 
 def learn_kernels(
-    filtered: NDArray[np.float32], positions: NDArray[np.int64], *, n_kernels: int, sampling_rate_hz: float
-) -> NDArray[np.float32]:
+    filtered: NDArray[np.float32], positions: NDArray[np.int64], *, counts: list[int], sampling_rate_hz: float
+) -> dict[int, NDArray[np.float32]]:
     """Gain-shape k-means on the waves at ``positions`` of one channel.
 
     Parameters
     ----------
     filtered
         High-passed samples, shape ``(sample,)``.
-    n_kernels
-        How many kernels at most.
+    counts
+        Numbers of kernels wanted, increasing.
 
     Returns
     -------
-    float32, shape ``(kernel, position)``, unit norm, the most used first; may hold fewer kernels, or none.
+    For each count that the waves support, float32 ``(kernel, position)``, unit norm, the most used first.
     """
     length, before = kernel_geometry(sampling_rate_hz)
     waves = _tapered(windows_at(filtered, positions - before, length), sampling_rate_hz)  # (event, position)
-    first = np.median(waves[:: max(1, len(waves) // 1000)], axis=0)
+    first = np.median(waves[:: max(1, len(waves) // 500)], axis=0)
     norm = float(np.linalg.norm(first))
     if norm == 0:
-        return np.zeros((0, length), np.float32)
+        return {}
     centres = (first / norm)[None].astype(np.float32)
     energy = np.einsum("ij,ij->i", waves, waves)
+    learnt = {}
     while True:
-        for _ in range(_LLOYD_ROUNDS if len(centres) == n_kernels else 2):
-            gains = waves @ centres.T  # (event, kernel)
-            assigned = gains.argmax(axis=1)
-            best = np.maximum(gains[np.arange(len(waves)), assigned], 0)
-            weights = np.zeros((len(centres), len(waves)), np.float32)
-            weights[assigned, np.arange(len(waves))] = best
-            sums = weights @ waves
-            norms = np.linalg.norm(sums, axis=1, keepdims=True)
-            centres = np.where(norms > 0, sums / np.where(norms > 0, norms, 1), centres).astype(np.float32)
-        if len(centres) >= n_kernels:
-            break
-        gains = waves @ centres.T
+        centres, gains = _lloyd(waves, centres, _LLOYD_ROUNDS if len(centres) in counts else 2)
+        if len(centres) in counts:
+            usage = np.bincount(gains.argmax(axis=1), minlength=len(centres))
+            learnt[len(centres)] = centres[np.argsort(-usage, kind="stable")]
+        if len(centres) >= counts[-1]:
+            return learnt
         residual = energy - np.maximum(gains.max(axis=1), 0) ** 2
         worst = waves[residual.argmax()]
         cosine = (waves @ worst) / np.maximum(np.sqrt(energy) * np.linalg.norm(worst), 1e-9)
         similar = np.flatnonzero(cosine > 0.5)
         if residual.max() <= 0 or not len(similar):
-            break
+            return learnt
         seed = waves[similar[np.argsort(-residual[similar])[: max(8, len(similar) // 4)]]].mean(axis=0)
         norm = float(np.linalg.norm(seed))
         if norm == 0:
-            break
+            return learnt
         centres = np.concatenate([centres, (seed / norm)[None]])
-    usage = np.bincount((waves @ centres.T).argmax(axis=1), minlength=len(centres))
-    return centres[np.argsort(-usage, kind="stable")]
+
+
+def _lloyd(
+    waves: NDArray[np.float32], centres: NDArray[np.float32], n_rounds: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Rounds of assignment by largest gain and of gain-weighted means; centres and the last gains ``(event, kernel)``."""
+    gains = waves @ centres.T
+    for _ in range(n_rounds):
+        assigned = gains.argmax(axis=1)
+        best = np.maximum(gains[np.arange(len(waves)), assigned], 0)
+        weights = np.zeros((len(centres), len(waves)), np.float32)
+        weights[assigned, np.arange(len(waves))] = best
+        sums = weights @ waves
+        norms = np.linalg.norm(sums, axis=1, keepdims=True)
+        centres = np.where(norms > 0, sums / np.where(norms > 0, norms, 1), centres).astype(np.float32)
+        gains = waves @ centres.T
+    return centres, gains
 
 
 def quantise_kernels(

@@ -14,7 +14,7 @@ from sancodec.codec.chunks import Part, bands_of, bridged, groups_of, padded_len
 from sancodec.codec.detection import windows_at
 from sancodec.codec.kernels import Model
 from sancodec.codec.missing import filled, mask_of, missing_runs
-from sancodec.codec.quantiser import ErrorSums, Quantised, Step
+from sancodec.codec.quantiser import Bands, ErrorSums, Quantised, Step
 from sancodec.codec.recording import Channel
 from sancodec.codec.synthesis import ChannelCoding, Engine, check_amplitudes, reconstruct
 from sancodec.errors import CorruptError, QualityError
@@ -28,8 +28,8 @@ _MIN_EVENTS = 8
 _AIM = 0.998
 _ACCEPT = 0.995
 _NEAR = 0.012
-_PROFILE_ROUNDS = 2
-_ENOUGH_ROUNDS = 9
+_SAMPLE_ROUNDS = 3
+_ENOUGH_ROUNDS = 7
 _MAX_SEARCH_ROUNDS = 30
 _FIRST_OFFSETS = (8, 4, 2)
 # Optimised rounding loses a little more than the plain dead zone, and meets the target at a smaller step.
@@ -196,34 +196,44 @@ class ChannelEncoder:
         """Trial on evenly spaced chunks: first the bank, with the middle number of kernels, then that number."""
         group, channel = self._group, self._channel
         counts = [count for count in self._settings.kernel_counts if count]
-        if len(group.starts) < _MIN_EVENTS:
-            counts = []
-        learnt: dict[int, NDArray[np.float32] | None] = {0: None}
-        before = beats.kernel_geometry(group.sampling_rate_hz)[1]
-        for count in counts:
-            learnt[count] = beats.learn_kernels(
-                group.filtered[self._index], group.starts + before, n_kernels=count, sampling_rate_hz=group.sampling_rate_hz
+        learnt: dict[int, NDArray[np.float32]] = {}
+        if counts and len(group.starts) >= _MIN_EVENTS:
+            before = beats.kernel_geometry(group.sampling_rate_hz)[1]
+            learnt = beats.learn_kernels(
+                group.filtered[self._index], group.starts + before, counts=counts, sampling_rate_hz=group.sampling_rate_hz
             )
-        middle = counts[len(counts) // 2] if counts else 0
+        options = [0, *learnt]
+        middle = options[(len(options) + 1) // 2] if learnt else 0
         target_rmse = prdn / 100 * math.sqrt(channel.energy / channel.n_valid)
-        rough = self._cascade(learnt[middle], max(_STEP_PER_RMSE * target_rmse, _MIN_STEP))
+        rough = self._cascade(learnt.get(middle), max(_STEP_PER_RMSE * target_rmse, _MIN_STEP))
         step = _plain_step(self._trial_bands(self._models[0], rough, _STEP_TRIAL_SAMPLES)[0], target_rmse)
-        model = self._models[0]
-        costs: dict[int, float] = {}
-        cascades = {middle: self._cascade(learnt[middle], step)}
+        cascades = {middle: self._cascade(learnt.get(middle), step)}
+        model, costs = self._models[0], {middle: 0.0}
         if len(self._models) > 1:
-            trials = [(self._trial_cost(each, cascades[middle], step), each) for each in self._models]
-            costs[middle], model = min(trials, key=lambda trial: trial[0])
-        if counts:
-            for count, kernels in learnt.items():
-                if count not in cascades:
-                    cascades[count] = self._cascade(kernels, step)
-                if count not in costs:
-                    costs[count] = self._trial_cost(model, cascades[count], step)
-        best = min(costs, key=lambda count: (costs[count], count)) if costs else middle
-        return Choice(model, cascades[best], step)
+            costs[middle], model = min(
+                ((self._trial_cost(each, cascades[middle], step), each) for each in self._models), key=lambda trial: trial[0]
+            )
+        elif learnt:
+            costs[middle] = self._trial_cost(model, cascades[middle], step)
 
-    def _trial_bands(self, model: Model, cascade: Cascade, n_wanted: int) -> tuple[list[NDArray[np.float32]], list[NDArray[np.int64]], float]:
+        def cost_of(count: int) -> float:
+            if count not in costs:
+                cascades[count] = self._cascade(learnt.get(count), step)
+                costs[count] = self._trial_cost(model, cascades[count], step)
+            return costs[count]
+
+        # Costs have one minimum over the number of kernels but for none at all, which is tried where one is near best.
+        best = options.index(middle)
+        while best + 1 < len(options) and cost_of(options[best + 1]) < cost_of(options[best]):
+            best += 1
+        if options[best] == middle:
+            while best > 0 and cost_of(options[best - 1]) < cost_of(options[best]):
+                best -= 1
+        if 0 < best <= 2 and cost_of(0) < cost_of(options[best]):
+            best = 0
+        return Choice(model, cascades[options[best]], step)
+
+    def _trial_bands(self, model: Model, cascade: Cascade, n_wanted: int) -> tuple[Bands, list[NDArray[np.int64]], float]:
         """Bands and phases of a sample of the chunks, and the factor from the sample to the whole channel."""
         n_samples = len(self._channel.signal)
         part = self._parts[0]
@@ -233,7 +243,7 @@ class ChannelEncoder:
         chosen = np.unique(np.linspace(0, part.n_chunks - 1, n_trial).astype(int))
         pieces = [Part(0, 1, part.length, part.first_sample + int(index) * part.length) for index in chosen]
         circles = np.concatenate([bridged(cascade.residual, piece, model) for piece in pieces])
-        bands = bands_of(self._engine.similarity(model, circles))
+        bands = Bands.of(bands_of(self._engine.similarity(model, circles)))
         per_piece = [self._phases(model, piece) for piece in pieces]
         phases = [np.concatenate(rows) for rows in zip(*per_piece, strict=True)]
         return bands, phases, n_samples / (len(chosen) * part.length)
@@ -245,7 +255,7 @@ class ChannelEncoder:
         profile = quantiser.profile_of(model.contexts, [plain.magnitudes], [phases], with_phases=len(self._group.starts) > 0)
         rounding = quantiser.rounding_of(model.contexts, multiplier=max(self._settings.multiplier, 0.06))
         quantised, sums = quantiser.quantise(
-            bands, model, profile_windows(model, _with_all_bands(profile), phases), step=step, rounding=rounding
+            bands, model, base_windows(model, _with_all_bands(profile), phases), step=step, rounding=rounding
         )
         error = sums.squared_error(step, sums.offsets())
         bits = quantiser.coded_bits(quantised, rounding, active=[code > 0 for code in profile.scale_codes.tolist()])
@@ -266,41 +276,33 @@ class ChannelEncoder:
         """
         channel, model, cascade = self._channel, choice.model, choice.cascade
         self._group = group
-        step = choice.step
-        all_bands = [bands_of(self._engine.similarity(model, bridged(cascade.residual, part, model))) for part in self._parts]
-        all_phases = [self._phases(model, part) for part in self._parts]
         target = (prdn / 100) ** 2 * channel.energy
-        beat_sums = self._beat_sums(cascade)
-        with_phases = len(group.starts) > 0
-
-        def profile_for(parts: list[Quantised]) -> contexts.Profile:
-            return quantiser.profile_of(
-                model.contexts, [part.magnitudes for part in parts], all_phases, with_phases=with_phases
-            )
-
-        profile = profile_for([quantiser.quantise_plain(bands, step=step)[0] for bands in all_bands])
-        profile_at = self._profile_at(model, profile, all_phases)
-        offsets = _FIRST_OFFSETS
         # True over coefficient-domain error: rounding to integers adds about 1/12 while the error is not small against 1.
         exact_ratio = 1 + min(channel.n_valid / 12 / target, 0.3)
+        step, profile, offsets = self._search_in_sample(choice, target, exact_ratio)
+
+        all_bands = [
+            Bands.of(bands_of(self._engine.similarity(model, bridged(cascade.residual, part, model)))) for part in self._parts
+        ]
+        all_phases = [self._phases(model, part) for part in self._parts]
+        base_at = self._base_at(model, profile, all_phases)
+        beat_sums = self._beat_sums(cascade)
         history: list[tuple[float, float]] = []
         best: EncodedChannel | None = None
         reached = math.inf
         for round_index in range(_MAX_SEARCH_ROUNDS):
             quantised_step = Step.nearest(step)
             value = quantised_step.value
-            quantised, sums = self._quantise(model, all_bands, profile_at, value, offsets)
+            quantised, sums = self._quantise(model, all_bands, base_at, value, offsets)
             fitted = sums.offsets()
             error = sums.squared_error(value, fitted)
             ratio = math.sqrt(error * exact_ratio / target)
-            if round_index < _PROFILE_ROUNDS:
-                # Fixed afterwards: rounding that followed its own profile would drift and never converge.
-                profile, offsets = profile_for(quantised), fitted
-                profile_at = self._profile_at(model, profile, all_phases)
-            elif abs(ratio - _AIM) < _NEAR or round_index >= _PROFILE_ROUNDS + 1:
+            if abs(ratio - _AIM) < _NEAR or round_index >= 1:
+                magnitudes = [part.magnitudes for part in quantised]
+                measured = quantiser.profile_of(model.contexts, magnitudes, all_phases, with_phases=len(group.starts) > 0)
                 coding = ChannelCoding(
                     channel.offset, channel.minimum, channel.maximum, 0, model, quantised_step, fitted, cascade.kernels,
-                    _without_empty_bands(profile_for(quantised), quantised),
+                    _without_empty_bands(measured, quantised),
                 )
                 decoded = self._decode(coding, quantised, beat_sums)
                 true_error = self._true_error(decoded)
@@ -313,8 +315,6 @@ class ChannelEncoder:
                     break
             if value <= _MIN_STEP and ratio > 1:
                 break
-            if round_index == _PROFILE_ROUNDS:
-                history.clear()
             step = _next_step(history, value, ratio)
         if best is None:
             raise QualityError(
@@ -322,23 +322,47 @@ class ChannelEncoder:
                 f"the best was {reached:.4g} %. Ask for a larger PRDN"
             )
         assert best.coding.profile is not None
+        if not self._settings.multiplier:
+            return best
         classified = [
-            quantiser.classified(each, model, profile_windows(model, best.coding.profile, phases))
+            quantiser.classified(each, model, base_windows(model, best.coding.profile, phases))
             for each, phases in zip(best.quantised, all_phases, strict=True)
         ]
         return replace(best, quantised=classified)
 
+    def _search_in_sample(
+        self, choice: Choice, target: float, exact_ratio: float
+    ) -> tuple[float, contexts.Profile, tuple[int, int, int]]:
+        """A first step, with the profile and offsets that belong to it, from a sample of the chunks.
+
+        They stay as they are afterwards: rounding that followed its own profile would drift and never converge.
+        """
+        bands, phases, factor = self._trial_bands(choice.model, choice.cascade, _TRIAL_SAMPLES)
+        with_phases = len(self._group.starts) > 0
+        step, offsets = choice.step, _FIRST_OFFSETS
+        quantised, _ = quantiser.quantise_plain(bands, step=step)
+        history: list[tuple[float, float]] = []
+        for round_index in range(_SAMPLE_ROUNDS):
+            profile = quantiser.profile_of(choice.model.contexts, [quantised.magnitudes], [phases], with_phases=with_phases)
+            parts, sums = self._quantise(choice.model, [bands], self._base_at(choice.model, profile, [phases]), step, offsets)
+            quantised, offsets = parts[0], sums.offsets()
+            ratio = math.sqrt(sums.squared_error(step, offsets) * exact_ratio * factor / target)
+            if round_index == 1:
+                history.clear()
+            step = _next_step(history, step, ratio)
+        return step, profile, offsets
+
     @staticmethod
-    def _profile_at(
+    def _base_at(
         model: Model, profile: contexts.Profile, all_phases: list[list[NDArray[np.int64]]]
     ) -> list[list[NDArray[np.int32]]]:
-        return [profile_windows(model, _with_all_bands(profile), phases) for phases in all_phases]
+        return [base_windows(model, _with_all_bands(profile), phases) for phases in all_phases]
 
     def _quantise(
         self,
         model: Model,
-        all_bands: list[list[NDArray[np.float32]]],
-        profile_at: list[list[NDArray[np.int32]]],
+        all_bands: list[Bands],
+        base_at: list[list[NDArray[np.int32]]],
         step: float,
         offsets: tuple[int, int, int],
     ) -> tuple[list[Quantised], ErrorSums]:
@@ -346,7 +370,7 @@ class ChannelEncoder:
             rounding = quantiser.rounding_of(model.contexts, multiplier=self._settings.multiplier, offsets=offsets)
             results = [
                 quantiser.quantise(bands, model, expected, step=step, rounding=rounding)
-                for bands, expected in zip(all_bands, profile_at, strict=True)
+                for bands, expected in zip(all_bands, base_at, strict=True)
             ]
         else:
             results = [quantiser.quantise_plain(bands, step=step) for bands in all_bands]
@@ -394,9 +418,9 @@ class ChannelEncoder:
         return float(difference @ difference)
 
 
-def _plain_step(bands: list[NDArray[np.float32]], target_rmse: float) -> float:
+def _plain_step(bands: Bands, target_rmse: float) -> float:
     """The step at which dead-zone quantisation meets a root mean square error, by bisection."""
-    count = sum(band.size for band in bands)
+    count = sum(band.size for band in bands.absolute)
     low = math.log(max(_MIN_STEP, target_rmse * 1.5))
     high = math.log(max(_MIN_STEP * 2, target_rmse * 16))
     for _ in range(7):
@@ -438,13 +462,11 @@ def _without_empty_bands(profile: contexts.Profile, quantised: list[Quantised]) 
     return replace(profile, scale_codes=np.where(used, np.maximum(profile.scale_codes, 1), 0))
 
 
-def profile_windows(
+def base_windows(
     model: Model, profile: contexts.Profile, phases: list[NDArray[np.int64]]
 ) -> list[NDArray[np.int32]]:
-    """The profile at every window, int32 ``(chunk, window)`` per band; zero in bands that are off."""
-    expected = profile.expected(model.contexts).astype(np.int32)
-    expected[profile.scale_codes == 0] = 0
-    return [row[phase] for row, phase in zip(expected, phases, strict=True)]
+    """The profile's share of the expected magnitude at every window, int32 ``(chunk, window)`` per band."""
+    return [row[phase] for row, phase in zip(profile.base(model.contexts), phases, strict=True)]
 
 
 def phases_of_part(

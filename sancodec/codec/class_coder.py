@@ -21,6 +21,7 @@ from sancodec.errors import CorruptError
 COEFFICIENTS_PER_LANE = 4096
 MAX_LANES = 4096
 _PAYLOAD_BITS = 16
+_SHIFTS = CLASS_SHIFT.astype(np.uint8)
 _MAX_EXCESS = 1 << 30
 
 
@@ -65,58 +66,104 @@ def _from_steps(steps: NDArray[np.uint8], n_streams: int, n_lanes: int, n_window
 
 def _split(
     magnitude: NDArray[np.int32], activity: NDArray[np.uint8], n_direct: NDArray[np.int64]
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Symbols, and how far a magnitude exceeds the direct symbols (-1 where it does not)."""
-    high = magnitude >> CLASS_SHIFT[activity]
-    limit = n_direct[activity]
-    excess = np.where(high >= limit, high - limit, -1)
-    return np.where(excess >= 0, ESCAPE, high).astype(np.uint8), excess
+    symbol = np.zeros(magnitude.shape, np.uint8)
+    excess = np.full(magnitude.shape, -1, np.int32)
+    used = np.flatnonzero(magnitude)
+    kind = activity.ravel()[used]
+    high = magnitude.ravel()[used] >> CLASS_SHIFT[kind]
+    limit = n_direct[kind]
+    escaped = high >= limit
+    symbol.ravel()[used] = np.where(escaped, ESCAPE, high)
+    excess.ravel()[used[escaped]] = (high - limit)[escaped]
+    return symbol, excess
 
 
-def encode_class_streams(quantised: Quantised, active: NDArray[np.bool_], model: Model, n_lanes: int) -> list[ClassStream]:
-    """Encode chunks of one length of one channel, a stream each.
+@dataclass(frozen=True, slots=True, eq=False)
+class ChannelPart:
+    """Chunks of one length of one channel, to be encoded.
 
     Parameters
     ----------
     active
         bool, shape ``(band,)``: bands that are on.
     """
+
+    quantised: Quantised
+    active: NDArray[np.bool_]
+    n_lanes: int
+
+    @property
+    def n_chunks(self) -> int:
+        return int(self.quantised.magnitudes[0].shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Symbols:
+    """A part as the lanes see it, and the raw bits left over; axes ``(step, lane)``."""
+
+    contexts: NDArray[np.uint8]
+    symbols: NDArray[np.uint8]
+    payload: NDArray[np.uint16]
+    raws: list[Bits]
+
+
+def encode_class_streams(parts: list[ChannelPart], model: Model) -> list[list[ClassStream]]:
+    """Encode parts of channels that share a bank; for each part, a stream for every chunk."""
+    prepared = [_symbols_of(part, model) for part in parts]
+    n_steps = max((len(part.contexts) for part in prepared), default=0)
+    contexts = np.concatenate(
+        [_lengthened(part.contexts, n_steps, model.tables.identity_context) for part in prepared], axis=1
+    )
+    symbols = np.concatenate([_lengthened(part.symbols, n_steps, 0) for part in prepared], axis=1)
+    lanes = np.concatenate([np.full(part.n_chunks, part.n_lanes) for part in parts])
+    payload = np.concatenate([part.payload for part in prepared])
+    streams = iter(encode_streams(contexts, symbols, lanes, payload, model.tables))
+    return [[ClassStream(next(streams), raw) for raw in part.raws] for part in prepared]
+
+
+def _lengthened(steps: NDArray[np.uint8], n_steps: int, fill: int) -> NDArray[np.uint8]:
+    result = np.full((n_steps, steps.shape[1]), fill, np.uint8)
+    result[: len(steps)] = steps
+    return result
+
+
+def _symbols_of(part: ChannelPart, model: Model) -> _Symbols:
     n_direct = model.contexts.n_direct
-    n_chunks = quantised.magnitudes[0].shape[0]
-    steps_contexts, steps_symbols = [], []
+    n_chunks, n_lanes, quantised = part.n_chunks, part.n_lanes, part.quantised
+    steps_contexts = [np.zeros((0, n_chunks * n_lanes), np.uint8)]
+    steps_symbols = [np.zeros((0, n_chunks * n_lanes), np.uint8)]
     excesses, shifts, magnitudes, negatives = [], [], [], []
-    for band in np.flatnonzero(active).tolist():
+    for band in np.flatnonzero(part.active).tolist():
         magnitude, activity = quantised.magnitudes[band], quantised.classes[band]
         symbol, excess = _split(magnitude, activity, n_direct)
         steps_contexts.append(_to_steps(activity, n_lanes, model.tables.identity_context))
         steps_symbols.append(_to_steps(symbol, n_lanes, 0))
         excesses.append(excess)
-        shifts.append(CLASS_SHIFT[activity])
+        shifts.append(_SHIFTS[activity])
         magnitudes.append(magnitude)
         negatives.append(quantised.negative[band])
+    payload = np.zeros((n_chunks, n_lanes), np.uint16)
     if not excesses:
-        empty = EncodedStream(np.zeros(0, np.uint32), np.zeros(0, np.uint16))
-        return [ClassStream(empty, np.zeros(0, np.uint8)) for _ in range(n_chunks)]
+        return _Symbols(steps_contexts[0], steps_symbols[0], payload.ravel(), [np.zeros(0, np.uint8)] * n_chunks)
     excess_all, shift_all = np.concatenate(excesses, axis=1), np.concatenate(shifts, axis=1)
     magnitude_all, negative_all = np.concatenate(magnitudes, axis=1), np.concatenate(negatives, axis=1)
-    payload = np.zeros((n_chunks, n_lanes), np.uint16)
     raws = []
     for chunk in range(n_chunks):
         writer = BitWriter()
         excess, shift, magnitude = excess_all[chunk], shift_all[chunk], magnitude_all[chunk]
         writer.rice(excess[excess >= 0].astype(np.int64))
         shifted = np.flatnonzero(shift)
-        writer.bits(fields_to_bits(magnitude[shifted] & ((1 << shift[shifted]) - 1), shift[shifted]))
+        widths = shift[shifted].astype(np.int64)
+        writer.bits(fields_to_bits(magnitude[shifted] & ((1 << widths) - 1), widths))
         writer.bits(negative_all[chunk][magnitude > 0].astype(np.uint8))
         raw = writer.tobits()
         head = np.zeros(n_lanes * _PAYLOAD_BITS, np.uint8)
         head[: len(raw)] = raw[: len(head)]
         payload[chunk] = bits_to_fields(head, np.full(n_lanes, _PAYLOAD_BITS)).astype(np.uint16)
         raws.append(raw[len(head) :])
-    streams = encode_streams(
-        np.concatenate(steps_contexts), np.concatenate(steps_symbols), np.full(n_chunks, n_lanes), payload.ravel(), model.tables
-    )
-    return [ClassStream(stream, raw) for stream, raw in zip(streams, raws, strict=True)]
+    return _Symbols(np.concatenate(steps_contexts), np.concatenate(steps_symbols), payload.ravel(), raws)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +172,7 @@ class StreamBatch:
 
     Parameters
     ----------
-    profile_at
+    base_at
         Per band, int32 ``(stream, window)``.
     active
         bool, shape ``(stream, band)``: bands that are on.
@@ -133,7 +180,7 @@ class StreamBatch:
 
     streams: list[EncodedStream]
     n_lanes: int
-    profile_at: list[NDArray[np.int32]]
+    base_at: list[NDArray[np.int32]]
     active: NDArray[np.bool_]
 
 
@@ -160,7 +207,7 @@ class StreamSymbols:
     head: Bits
 
 
-def decode_class_symbols(batch: StreamBatch, model: Model) -> list[StreamSymbols]:
+def decode_class_symbols(batches: list[StreamBatch], model: Model) -> list[list[StreamSymbols]]:
     """Decode the symbols of streams of several channels and chunks together.
 
     Escaped values and low bits are raw bits, and where those begin is known only when all symbols are;
@@ -171,32 +218,49 @@ def decode_class_symbols(batch: StreamBatch, model: Model) -> list[StreamSymbols
     FormatError
         When the streams contradict themselves.
     """
-    n_streams = len(batch.streams)
     n_direct = model.contexts.n_direct
     identity = model.tables.identity_context
-    any_active = batch.active.any(axis=0)  # (band,)
-    decoder = StreamDecoder(batch.streams, model.tables) if any_active.any() else None
-    parents = BandParents(model.contexts)
-    symbols, classes = [], []
-    for band, expected in enumerate(batch.profile_at):
-        stride = model.band_strides[band]
-        activity = parents.classes(band, stride, expected)
-        symbol = np.zeros(activity.shape, np.uint8)
-        if decoder is not None and any_active[band]:
-            coded = np.where(batch.active[:, band, None], activity, np.uint8(identity))
-            steps = decoder.decode(_to_steps(coded, batch.n_lanes, identity))
-            symbol = _from_steps(steps, n_streams, batch.n_lanes, activity.shape[1])
-        parents.push(stride, symbol_magnitude(symbol, activity, n_direct))
-        symbols.append(symbol)
-        classes.append(activity)
-    payloads = decoder.finish() if decoder is not None else [np.zeros(0, np.uint16)] * n_streams
-    widths = [symbol.shape[1] for symbol in symbols]
-    symbol_all, class_all = np.concatenate(symbols, axis=1), np.concatenate(classes, axis=1)
+    decoder = StreamDecoder([stream for batch in batches for stream in batch.streams], model.tables)
+    any_active = np.any([batch.active.any(axis=0) for batch in batches], axis=0)  # (band,)
+    parents = [BandParents(model.contexts) for _ in batches]
+    symbols: list[list[NDArray[np.uint8]]] = [[] for _ in batches]
+    classes: list[list[NDArray[np.uint8]]] = [[] for _ in batches]
+    lane_edges = np.cumsum([len(batch.streams) * batch.n_lanes for batch in batches])[:-1]
+    for band, stride in enumerate(model.band_strides):
+        for batch, parent, of_batch in zip(batches, parents, classes, strict=True):
+            of_batch.append(parent.classes(band, stride, batch.base_at[band]))
+        if any_active[band]:
+            coded = [
+                _to_steps(np.where(batch.active[:, band, None], of_batch[band], np.uint8(identity)), batch.n_lanes, identity)
+                for batch, of_batch in zip(batches, classes, strict=True)
+            ]
+            n_steps = max(len(steps) for steps in coded)
+            decoded = decoder.decode(np.concatenate([_lengthened(steps, n_steps, identity) for steps in coded], axis=1))
+            pieces = np.split(decoded, lane_edges, axis=1)
+        for index, batch in enumerate(batches):
+            activity = classes[index][band]
+            if any_active[band]:
+                n_steps = -(-activity.shape[1] // max(batch.n_lanes, 1))
+                symbol = _from_steps(pieces[index][:n_steps], len(batch.streams), batch.n_lanes, activity.shape[1])
+                parents[index].push(stride, symbol_magnitude(symbol, activity, n_direct))
+            else:
+                symbol = np.zeros(activity.shape, np.uint8)
+                parents[index].push(stride, None)
+            symbols[index].append(symbol)
+    payloads = iter(decoder.finish())
     result = []
-    for index in range(n_streams):
-        coded = np.repeat(batch.active[index], widths)
-        head = fields_to_bits(payloads[index].astype(np.int64), np.full(len(payloads[index]), _PAYLOAD_BITS))
-        result.append(StreamSymbols(symbol_all[index, coded], class_all[index, coded], batch.active[index], widths, head))
+    for batch, of_batch, at in zip(batches, symbols, classes, strict=True):
+        widths = [symbol.shape[1] for symbol in of_batch]
+        symbol_all, class_all = np.concatenate(of_batch, axis=1), np.concatenate(at, axis=1)
+        streams = []
+        for index in range(len(batch.streams)):
+            coded_here = np.repeat(batch.active[index], widths)
+            payload = next(payloads)
+            head = fields_to_bits(payload.astype(np.int64), np.full(len(payload), _PAYLOAD_BITS))
+            streams.append(
+                StreamSymbols(symbol_all[index, coded_here], class_all[index, coded_here], batch.active[index], widths, head)
+            )
+        result.append(streams)
     return result
 
 

@@ -89,6 +89,13 @@ class Profile:
         expected = np.where(shift >= 0, mantissa >> np.clip(shift, 0, 62), mantissa << np.clip(-shift, 0, 16))
         return np.minimum(expected, _MAX_EXPECTED)
 
+    def base(self, model: ContextModel) -> NDArray[np.int32]:
+        """The profile's weighted share of the expected magnitude, in 1/256, shape ``(band, N_PHASES + 1)``."""
+        weight = model.band_weights[:, :1].astype(np.int64)
+        base = (self.expected(model) * weight) >> 8
+        base[self.scale_codes == 0] = 0
+        return base.astype(np.int32)
+
 
 def phases_of_windows(
     event_starts: list[NDArray[np.int64]], *, n_windows: int, stride: int, kernel_length: int
@@ -161,10 +168,10 @@ class BandParents:
         capped = None if magnitudes is None else np.minimum(magnitudes, _MAX_MAGNITUDE)
         self._previous = [(stride, capped), *self._previous[:1]]
 
-    def classes(self, band: int, stride: int, profile_at: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """Activity class at every window of ``band``; ``profile_at`` is the profile there, ``(stream, window)``."""
+    def classes(self, band: int, stride: int, base_at: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """Activity class at every window of ``band``; ``base_at`` is the profile's share there, ``(stream, window)``."""
         weights = self._weights[band]
-        expected = (profile_at * weights[0]) >> 8
+        expected = base_at.copy()
         for generation, (parent_stride, magnitude) in enumerate(self._previous):
             if magnitude is None:
                 continue

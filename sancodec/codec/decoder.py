@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sancodec.codec import payload, zstd_coder
 from sancodec.codec.beats import render
 from sancodec.codec.bits import BitReader, Bits
-from sancodec.codec.channel import band_phases, profile_windows
+from sancodec.codec.channel import band_phases, base_windows
 from sancodec.codec.chunks import Part, groups_of, padded_length
 from sancodec.codec.class_coder import StreamBatch, StreamSymbols, decode_class_symbols, read_stream
 from sancodec.codec.container import ContainerReader, Section, SectionType, section_name
@@ -241,7 +241,7 @@ class RecordingReader:
                 row[:] = render(events.starts[coding.lead_group], events.events[channel], coding.kernels, n_samples=length)
         return list(reconstruct(coding, bank_sum, beat_sum))
 
-    def _profile_at(self, units: list[_Unit], model: Model, circle: int) -> list[NDArray[np.int32]]:
+    def _base_at(self, units: list[_Unit], model: Model, circle: int) -> list[NDArray[np.int32]]:
         """Profiles of units of one bank and padded length, ``(unit, window)`` per band."""
         rows: list[list[NDArray[np.int32]]] = []
         by_channel: dict[int, list[int]] = {}
@@ -253,7 +253,7 @@ class RecordingReader:
             starts = [units[number].chunk.events.starts[coding.lead_group] for number in numbers]
             length = max(self._kernel_lengths[coding.lead_group], 1)
             assert coding.profile is not None
-            rows.append(profile_windows(model, coding.profile, band_phases(model, starts, circle, kernel_length=length)))
+            rows.append(base_windows(model, coding.profile, band_phases(model, starts, circle, kernel_length=length)))
             order += numbers
         back = np.argsort(order)
         return [np.concatenate(bands)[back] for bands in zip(*rows, strict=True)]
@@ -267,16 +267,22 @@ class RecordingReader:
                 raise CorruptError(f"chunk {unit.chunk.index}: channel {unit.channel} has {n_lanes} lanes")
             batches.setdefault((self.models.index(self._model(unit.channel)), circle, n_lanes), []).append(number)
         symbols: dict[int, StreamSymbols] = {}
-        for (model_index, circle, n_lanes), numbers in batches.items():
-            model = self.models[model_index]
-            members = [units[number] for number in numbers]
-            batch = StreamBatch(
-                [unit.chunk.class_streams[unit.slot] for unit in members],
-                n_lanes,
-                self._profile_at(members, model, circle),
-                np.stack([self._active(unit.channel) for unit in members]),
-            )
-            symbols.update(zip(numbers, decode_class_symbols(batch, model), strict=True))
+        for model_index, model in enumerate(self.models):
+            keys = [key for key in batches if key[0] == model_index]
+            of_model = []
+            for key in keys:
+                members = [units[number] for number in batches[key]]
+                of_model.append(
+                    StreamBatch(
+                        [unit.chunk.class_streams[unit.slot] for unit in members],
+                        key[2],
+                        self._base_at(members, model, key[1]),
+                        np.stack([self._active(unit.channel) for unit in members]),
+                    )
+                )
+            if keys:
+                for key, decoded in zip(keys, decode_class_symbols(of_model, model), strict=True):
+                    symbols.update(zip(batches[key], decoded, strict=True))
         used_bits: dict[int, int] = {}
         result = []
         for number, unit in enumerate(units):

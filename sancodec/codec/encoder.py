@@ -283,7 +283,7 @@ def _chunk_payloads(
         for group in groups
     ]
     codings = [each.coding for each in encoded]
-    streams = list(pool.map(_class_streams, encoded)) if settings.coder == CODER_CLASS else []
+    streams = _class_streams(encoded) if settings.coder == CODER_CLASS else {}
 
     def content(chunk: int) -> bytes:
         frames = slice(chunk * header.chunk_frames, chunk * header.chunk_frames + header.chunk_length(chunk))
@@ -330,14 +330,23 @@ def _chunk_payloads(
     return pool.map(content, range(header.n_chunks))
 
 
-def _class_streams(each: EncodedChannel) -> list[class_coder.ClassStream]:
-    model, profile = each.coding.model, each.coding.profile
-    if model is None:
-        return []
-    assert profile is not None
-    active = profile.scale_codes > 0
-    streams = []
-    for part, quantised in zip(each.parts, each.quantised, strict=True):
-        n_lanes = class_coder.lanes_for(model, padded_length(model, part.length), active)
-        streams += class_coder.encode_class_streams(quantised, active, model, n_lanes)
+def _class_streams(encoded: list[EncodedChannel]) -> dict[int, list[class_coder.ClassStream]]:
+    """Per coded channel, a stream for every chunk; channels that share a bank are coded together."""
+    by_model: dict[Model, list[int]] = {}
+    for index, each in enumerate(encoded):
+        if each.coding.model is not None:
+            by_model.setdefault(each.coding.model, []).append(index)
+    streams: dict[int, list[class_coder.ClassStream]] = {}
+    for model, members in by_model.items():
+        parts, owners = [], []
+        for index in members:
+            profile = encoded[index].coding.profile
+            assert profile is not None
+            active = profile.scale_codes > 0
+            for part, quantised in zip(encoded[index].parts, encoded[index].quantised, strict=True):
+                n_lanes = class_coder.lanes_for(model, padded_length(model, part.length), active)
+                parts.append(class_coder.ChannelPart(quantised, active, n_lanes))
+                owners.append(index)
+        for index, of_part in zip(owners, class_coder.encode_class_streams(parts, model), strict=True):
+            streams.setdefault(index, []).extend(of_part)
     return streams

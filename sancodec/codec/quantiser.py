@@ -53,6 +53,30 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Bands:
+    """Coefficients of one channel over chunks of one length, as magnitudes and signs.
+
+    Parameters
+    ----------
+    absolute
+        Per band, float32 ``(chunk, window)``, in stored units.
+    negative
+        Per band, bool ``(chunk, window)``.
+    peaks
+        Largest magnitude of each band.
+    """
+
+    absolute: list[NDArray[np.float32]]
+    negative: list[NDArray[np.bool_]]
+    peaks: list[float]
+
+    @classmethod
+    def of(cls, coefficients: list[NDArray[np.float32]]) -> Bands:
+        absolute = [np.abs(band) for band in coefficients]
+        return cls(absolute, [band < 0 for band in coefficients], [float(band.max(initial=0)) for band in absolute])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Quantised:
     """Coefficients of one channel over chunks of one length.
 
@@ -87,12 +111,16 @@ class ErrorSums:
     errors: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
     counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
 
-    def add(self, scaled: NDArray[np.float32], magnitude: NDArray[np.int32], used: NDArray[np.int64]) -> None:
-        """Take in a band: u, |q|, and where |q| is not 0."""
-        error = scaled - magnitude
-        self.squares += float(np.vdot(error, error))
-        kind = np.minimum(magnitude.ravel()[used], 3)
-        self.errors += np.bincount(kind, error.ravel()[used], 4)
+    def add_zeros(self, scaled: NDArray[np.float32]) -> None:
+        """Take in a band as if all of it were quantised to 0."""
+        self.squares += float(np.vdot(scaled, scaled))
+
+    def add_used(self, wanted: NDArray[np.float32], values: NDArray[np.int32]) -> None:
+        """Correct for the coefficients with |q| > 0: u and |q|, one-dimensional."""
+        error = wanted - values.astype(np.float32)
+        self.squares += float(np.vdot(error, error)) - float(np.vdot(wanted, wanted))
+        kind = np.minimum(values, 3)
+        self.errors += np.bincount(kind, error, 4)
         self.counts += np.bincount(kind, minlength=4)
 
     def offsets(self) -> tuple[int, int, int]:
@@ -157,60 +185,53 @@ def rounding_of(contexts: ContextModel, *, multiplier: float, offsets: tuple[int
 
 
 def quantise(
-    bands: list[NDArray[np.float32]],
-    model: Model,
-    profile_at: list[NDArray[np.int32]],
-    *,
-    step: float,
-    rounding: Rounding,
+    bands: Bands, model: Model, base_at: list[NDArray[np.int32]], *, step: float, rounding: Rounding
 ) -> tuple[Quantised, ErrorSums]:
     """Quantise band after band. Bands without a coefficient get class 0 everywhere.
 
     Parameters
     ----------
-    bands
-        Per band, float32 ``(chunk, window)``, in stored units.
-    profile_at
-        Per band, int32 ``(chunk, window)``: expected magnitude from the profile, in 1/256.
+    base_at
+        Per band, int32 ``(chunk, window)``: the profile's share of the expected magnitude, in 1/256.
     """
     parents = BandParents(model.contexts)
     magnitudes, classes = [], []
     n_direct = model.contexts.n_direct
     inverse = np.float32(1 / step)
     sums = ErrorSums()
-    for band, (coefficients, expected) in enumerate(zip(bands, profile_at, strict=True)):
+    for band, (absolute, base) in enumerate(zip(bands.absolute, base_at, strict=True)):
         stride = model.band_strides[band]
-        scaled = np.abs(coefficients)
-        scaled *= inverse
-        if scaled.max(initial=0) < 0.5:
-            magnitude = np.zeros(scaled.shape, np.int32)
+        scaled = absolute * inverse
+        sums.add_zeros(scaled)
+        magnitude = np.zeros(scaled.shape, np.int32)
+        if bands.peaks[band] * inverse < 0.5:
             activity = np.zeros(scaled.shape, np.uint8)
-            used = np.zeros(0, np.int64)
             parents.push(stride, None)
         else:
-            activity = parents.classes(band, stride, expected)
-            magnitude = (scaled + np.float32(0.5)).astype(np.int32)
-            used = np.flatnonzero(magnitude)
-            values, wanted = magnitude.ravel()[used], scaled.ravel()[used]
-            row = activity.ravel()[used].astype(np.int32) * _N_EXACT
+            activity = parents.classes(band, stride, base)
+            near = np.flatnonzero(scaled >= np.float32(0.5))
+            wanted = scaled.ravel()[near]
+            values = (wanted + np.float32(0.5)).astype(np.int32)
+            row = activity.ravel()[near].astype(np.int32) * _N_EXACT
             values -= wanted < rounding.thresholds[row + np.minimum(values - 1, _N_EXACT - 1)]
             values[wanted < rounding.thresholds[row]] = 0
-            magnitude.ravel()[used] = values
-            used = used[values > 0]
-            parents.push(stride, known_magnitude(magnitude, activity, n_direct, used))
-        sums.add(scaled, magnitude, used)
+            kept = values > 0
+            near, values = near[kept], values[kept]
+            sums.add_used(wanted[kept], values)
+            magnitude.ravel()[near] = values
+            parents.push(stride, known_magnitude(magnitude, activity, n_direct, near))
         magnitudes.append(magnitude)
         classes.append(activity)
-    return Quantised(magnitudes, [band < 0 for band in bands], classes), sums
+    return Quantised(magnitudes, bands.negative, classes), sums
 
 
-def classified(quantised: Quantised, model: Model, profile_at: list[NDArray[np.int32]]) -> Quantised:
+def classified(quantised: Quantised, model: Model, base_at: list[NDArray[np.int32]]) -> Quantised:
     """The same coefficients with the activity classes that a profile gives them."""
     parents = BandParents(model.contexts)
     n_direct = model.contexts.n_direct
     classes = []
-    for band, (magnitude, expected) in enumerate(zip(quantised.magnitudes, profile_at, strict=True)):
-        activity = parents.classes(band, model.band_strides[band], expected)
+    for band, (magnitude, base) in enumerate(zip(quantised.magnitudes, base_at, strict=True)):
+        activity = parents.classes(band, model.band_strides[band], base)
         used = np.flatnonzero(magnitude)
         known = known_magnitude(magnitude, activity, n_direct, used) if len(used) else None
         parents.push(model.band_strides[band], known)
@@ -218,18 +239,19 @@ def classified(quantised: Quantised, model: Model, profile_at: list[NDArray[np.i
     return Quantised(quantised.magnitudes, quantised.negative, classes)
 
 
-def quantise_plain(bands: list[NDArray[np.float32]], *, step: float) -> tuple[Quantised, ErrorSums]:
+def quantise_plain(bands: Bands, *, step: float) -> tuple[Quantised, ErrorSums]:
     """Dead-zone quantisation without classes: fast, and the start of the profile."""
     inverse = np.float32(1 / step)
     sums = ErrorSums()
     magnitudes = []
-    for band in bands:
-        scaled = np.abs(band)
-        scaled *= inverse
+    for absolute in bands.absolute:
+        scaled = absolute * inverse
+        sums.add_zeros(scaled)
         magnitude = (scaled + np.float32(DEAD_ZONE_ROUNDING)).astype(np.int32)
-        sums.add(scaled, magnitude, np.flatnonzero(magnitude))
+        used = np.flatnonzero(magnitude)
+        sums.add_used(scaled.ravel()[used], magnitude.ravel()[used])
         magnitudes.append(magnitude)
-    return Quantised(magnitudes, [band < 0 for band in bands], []), sums
+    return Quantised(magnitudes, bands.negative, []), sums
 
 
 def coded_bits(quantised: Quantised, rounding: Rounding, *, active: list[bool]) -> float:
@@ -248,11 +270,14 @@ def coded_bits(quantised: Quantised, rounding: Rounding, *, active: list[bool]) 
 
 def amplitudes_of(quantised: Quantised, offsets: tuple[int, int, int]) -> list[NDArray[np.float64]]:
     """Signed amplitudes in 1/128 steps: ±(128·|q| − offset); float64 holding integers, per band."""
-    table = np.array([0, *offsets], np.int64)
+    table = np.array([0, *offsets], np.float64)
     result = []
     for magnitude, negative in zip(quantised.magnitudes, quantised.negative, strict=True):
-        amplitude = magnitude.astype(np.int64) * OFFSET_UNIT - table[np.minimum(magnitude, 3)]
-        result.append(np.where(negative, -amplitude, amplitude).astype(np.float64))
+        amplitude = np.multiply(magnitude, OFFSET_UNIT, dtype=np.float64)
+        used = np.flatnonzero(magnitude)
+        amplitude.ravel()[used] -= table[np.minimum(magnitude.ravel()[used], 3)]
+        np.negative(amplitude, out=amplitude, where=negative)
+        result.append(amplitude)
     return result
 
 
@@ -272,13 +297,17 @@ def profile_of(
     n_phases = N_PHASES + 1
     sums = np.zeros((n_bands, n_phases))
     counts = np.zeros((n_bands, n_phases))
+    count = np.zeros(n_phases, np.int64)
     for part, part_phases in zip(magnitudes, phases, strict=True):
         for band in range(n_bands):
-            phase = part_phases[band].ravel()
-            capped = np.minimum(part[band].ravel(), 4096)
-            counts[band] += np.bincount(phase, minlength=n_phases)
-            used = np.flatnonzero(capped)
-            sums[band] += np.bincount(phase[used], capped[used], n_phases)
+            phases_at = part_phases[band]
+            if band == 0 or phases_at is not part_phases[band - 1]:
+                count = np.bincount(phases_at.ravel(), minlength=n_phases)
+            counts[band] += count
+            used = np.flatnonzero(part[band])
+            if len(used):
+                capped = np.minimum(part[band].ravel()[used], 4096)
+                sums[band] += np.bincount(phases_at.ravel()[used], capped, n_phases)
     mean = sums.sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
     with np.errstate(divide="ignore"):
         codes = np.rint(4 * np.log2(mean)) + SCALE_OFFSET

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec import beats
-from sancodec.codec.channel import ChannelEncoder, EncoderSettings, LeadGroup, phases_of_part, prepare, profile_windows
+from sancodec.codec.channel import ChannelEncoder, EncoderSettings, LeadGroup, phases_of_part, prepare, base_windows
 from sancodec.codec.detection import detect_events, windows_at
 from sancodec.codec.encoder import MIN_CHUNK_FRAMES
 from sancodec.codec.header import CODER_CLASS
@@ -106,7 +106,7 @@ def train_statistics(model: Model, sources: list[TrainingSource], *, n_rounds: i
             for part, quantised in zip(encoded.parts, encoded.quantised, strict=True):
                 phases = phases_of_part(current, part, group.starts, kernel_length=length)
                 active = [code > 0 for code in profile.scale_codes.tolist()]
-                result.append((quantised, profile_windows(current, profile, phases), active))
+                result.append((quantised, base_windows(current, profile, phases), active))
         return result
 
     def encode(current: Model) -> list[tuple[Quantised, list[NDArray[np.int32]], list[bool]]]:
