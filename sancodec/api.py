@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
-from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -64,7 +63,8 @@ def recording_of(samples: NDArray[Any], *, sampling_rate_hz: float | Fraction) -
     limits = np.iinfo(array.dtype)
     low, high = max(int(limits.min), INT32_MIN), min(int(limits.max), INT32_MAX)
     channels = tuple(
-        Channel(f"channel {index}", resolution_bits=min(bits, 32), minimum=low, maximum=high) for index in range(len(rows))
+        Channel(f"channel {index}", resolution_bits=min(bits, 32), minimum=low, maximum=high)
+        for index in range(len(rows))
     )
     rate = sampling_rate_hz if isinstance(sampling_rate_hz, Fraction) else _rate(sampling_rate_hz)
     source = f"array:{array.dtype.str[1:]}:{array.ndim}"
@@ -129,8 +129,15 @@ def compress(
     """
     file = io.BytesIO()
     compress_to(
-        signal, file, sampling_rate_hz=sampling_rate_hz, prdn=prdn, level=level, chunk_s=chunk_s, models=models,
-        embed_models=embed_models, engine=engine,
+        signal,
+        file,
+        sampling_rate_hz=sampling_rate_hz,
+        prdn=prdn,
+        level=level,
+        chunk_s=chunk_s,
+        models=models,
+        embed_models=embed_models,
+        engine=engine,
     )
     return file.getvalue()
 
@@ -157,8 +164,16 @@ def compress_to(
     else:
         recording = recording_of(signal, sampling_rate_hz=sampling_rate_hz)
     return encode_recording(
-        recording, file, prdn=prdn, level=level, chunk_s=chunk_s, models=shipped_models() if models is None else models,
-        embed_models=embed_models, engine=engine or default_engine(), threads=threads, on_progress=on_progress,
+        recording,
+        file,
+        prdn=prdn,
+        level=level,
+        chunk_s=chunk_s,
+        models=shipped_models() if models is None else models,
+        embed_models=embed_models,
+        engine=engine or default_engine(),
+        threads=threads,
+        on_progress=on_progress,
     )
 
 

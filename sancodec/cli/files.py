@@ -34,7 +34,9 @@ def read_recording(name: str, *, sampling_rate_hz: float | None) -> Recording:
         raise InvalidSignalError(f"{name}: it is compressed already; use decompress, info or verify")
     if path.suffix.lower() in _LATER_SUFFIXES:
         kind = _LATER_SUFFIXES[path.suffix.lower()]
-        raise InvalidSignalError(f"{name}: {kind} input is not supported by this release; give a WFDB record or a .npy array")
+        raise InvalidSignalError(
+            f"{name}: {kind} input is not supported by this release; give a WFDB record or a .npy array"
+        )
     if path.suffix == _ARRAY_SUFFIX:
         from sancodec.datasets.arrays import read_array
 
@@ -61,7 +63,11 @@ def input_bytes(name: str, recording: Recording) -> int:
 def default_output(name: str) -> Path:
     """``file.san`` beside the input."""
     path = Path(name)
-    return path.with_suffix(SAN_SUFFIX) if path.suffix in (".dat", ".hea", ".npy", ".mat") else path.with_name(path.name + SAN_SUFFIX)
+    return (
+        path.with_suffix(SAN_SUFFIX)
+        if path.suffix in (".dat", ".hea", ".npy", ".mat")
+        else path.with_name(path.name + SAN_SUFFIX)
+    )
 
 
 @contextmanager

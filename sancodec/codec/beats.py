@@ -133,9 +133,7 @@ def _lloyd(
     return centres, gains
 
 
-def quantise_kernels(
-    kernels: NDArray[np.float32], gains: NDArray[np.float32], *, step: float
-) -> BeatKernels:
+def quantise_kernels(kernels: NDArray[np.float32], gains: NDArray[np.float32], *, step: float) -> BeatKernels:
     """Integers for unit-norm kernels: least significant bit near ``step / 8`` at the median gain."""
     positive = gains[gains > 0]
     median = float(np.median(positive)) if len(positive) else step
@@ -200,9 +198,7 @@ def project(
     return Events(ids, gains), residual
 
 
-def render(
-    starts: NDArray[np.int64], events: Events, kernels: BeatKernels, *, n_samples: int
-) -> NDArray[np.int64]:
+def render(starts: NDArray[np.int64], events: Events, kernels: BeatKernels, *, n_samples: int) -> NDArray[np.int64]:
     """Σ gain · kernel over the events, in units of ``2**exponent``; int64, shape ``(n_samples,)``."""
     length = kernels.weights.shape[1]
     padded = np.zeros(n_samples + 2 * length, np.int64)
@@ -212,5 +208,7 @@ def render(
         inside = starts[active] + length
         for members in _independent_sets(inside, length):
             chosen = active[members]
-            view[inside[members]] += events.gains[chosen, None].astype(np.int64) * kernels.weights[events.kernel_ids[chosen]]
+            view[inside[members]] += (
+                events.gains[chosen, None].astype(np.int64) * kernels.weights[events.kernel_ids[chosen]]
+            )
     return padded[length : length + n_samples]

@@ -120,7 +120,9 @@ class BitReader:
 
     def bits(self, count: int) -> Bits:
         if count > len(self._bits) - self._position:
-            raise TruncatedError(f"{self._what}: {count} more bits are needed, {len(self._bits) - self._position} are left")
+            raise TruncatedError(
+                f"{self._what}: {count} more bits are needed, {len(self._bits) - self._position} are left"
+            )
         self._position += count
         return self._bits[self._position - count : self._position]
 
@@ -145,7 +147,9 @@ class BitReader:
             raise TruncatedError(f"{self._what}: {count} numbers are promised, {len(ends)} are there")
         quotients = np.diff(ends, prepend=-1) - 1
         if quotients.max() > _MAX_RICE_QUOTIENT:
-            raise CorruptError(f"{self._what}: a Rice quotient of {quotients.max()}; at most {_MAX_RICE_QUOTIENT} is allowed")
+            raise CorruptError(
+                f"{self._what}: a Rice quotient of {quotients.max()}; at most {_MAX_RICE_QUOTIENT} is allowed"
+            )
         self._position += int(ends[-1]) + 1
         escaped = quotients == _MAX_RICE_QUOTIENT
         values = quotients.astype(np.int64)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec import contexts
 from sancodec.codec.kernels import Model
 
 BRIDGE = 64
@@ -75,3 +76,34 @@ def events_by_chunk(
         low = int(np.searchsorted(starts, first - kernel_length, side="right"))
         high = int(np.searchsorted(starts, last, side="left"))
         yield np.arange(low, high)
+
+
+def base_windows(model: Model, profile: contexts.Profile, phases: list[NDArray[np.int64]]) -> list[NDArray[np.int32]]:
+    """The profile's share of the expected magnitude at every window, int32 ``(chunk, window)`` per band."""
+    return [row[phase] for row, phase in zip(profile.base(model.contexts), phases, strict=True)]
+
+
+def phases_of_part(
+    model: Model, part: Part, starts: NDArray[np.int64], *, kernel_length: int
+) -> list[NDArray[np.int64]]:
+    """Beat phases at every window, int64 ``(chunk, window)`` per band; bands of one group share an array."""
+    circle = padded_length(model, part.length)
+    events = []
+    for first in range(part.first_sample, part.first_sample + part.n_chunks * part.length, part.length):
+        low = int(np.searchsorted(starts, first - kernel_length, side="right"))
+        high = int(np.searchsorted(starts, first + part.length, side="left"))
+        events.append(starts[low:high] - first)
+    return band_phases(model, events, circle, kernel_length=kernel_length)
+
+
+def band_phases(
+    model: Model, event_starts: list[NDArray[np.int64]], circle: int, *, kernel_length: int
+) -> list[NDArray[np.int64]]:
+    """Beat phases per band, ``(chunk, window)``, for chunks of padded length ``circle``."""
+    phases: list[NDArray[np.int64]] = []
+    for group in model.groups:
+        at_group = contexts.phases_of_windows(
+            event_starts, n_windows=circle // group.stride, stride=group.stride, kernel_length=kernel_length
+        )
+        phases += [at_group] * group.n_kernels
+    return phases

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sancodec.codec.bits import Bits, BitReader, BitWriter, bits_to_fields, fields_to_bits
-from sancodec.codec.contexts import CLASS_SHIFT, ESCAPE, BandParents
+from sancodec.codec.bits import BitReader, Bits, BitWriter, bits_to_fields, fields_to_bits
+from sancodec.codec.contexts import CLASS_SHIFT, ESCAPE, N_CLASSES, BandParents
 from sancodec.codec.kernels import Model
 from sancodec.codec.quantiser import Quantised
 from sancodec.codec.rans import EncodedStream, StreamDecoder, encode_streams
@@ -93,6 +93,7 @@ class ChannelPart:
     quantised: Quantised
     active: NDArray[np.bool_]
     n_lanes: int
+    weight_set: int
 
     @property
     def n_chunks(self) -> int:
@@ -130,7 +131,8 @@ def _lengthened(steps: NDArray[np.uint8], n_steps: int, fill: int) -> NDArray[np
 
 
 def _symbols_of(part: ChannelPart, model: Model) -> _Symbols:
-    n_direct = model.contexts.n_direct
+    n_direct = model.contexts.n_direct[part.weight_set]
+    first_context = np.uint8(part.weight_set * N_CLASSES)
     n_chunks, n_lanes, quantised = part.n_chunks, part.n_lanes, part.quantised
     steps_contexts = [np.zeros((0, n_chunks * n_lanes), np.uint8)]
     steps_symbols = [np.zeros((0, n_chunks * n_lanes), np.uint8)]
@@ -138,7 +140,7 @@ def _symbols_of(part: ChannelPart, model: Model) -> _Symbols:
     for band in np.flatnonzero(part.active).tolist():
         magnitude, activity = quantised.magnitudes[band], quantised.classes[band]
         symbol, excess = _split(magnitude, activity, n_direct)
-        steps_contexts.append(_to_steps(activity, n_lanes, model.tables.identity_context))
+        steps_contexts.append(_to_steps(activity + first_context, n_lanes, model.tables.identity_context))
         steps_symbols.append(_to_steps(symbol, n_lanes, 0))
         excesses.append(excess)
         shifts.append(_SHIFTS[activity])
@@ -172,6 +174,8 @@ class StreamBatch:
 
     Parameters
     ----------
+    weight_set
+        Which band weights its channels use.
     base_at
         Per band, int32 ``(stream, window)``.
     active
@@ -180,8 +184,15 @@ class StreamBatch:
 
     streams: list[EncodedStream]
     n_lanes: int
+    weight_set: int
     base_at: list[NDArray[np.int32]]
     active: NDArray[np.bool_]
+
+    def contexts_of(self, band: int, activity: NDArray[np.uint8], identity: int) -> NDArray[np.uint8]:
+        """Table row for every window of a band; the identity where the band is off."""
+        return np.where(
+            self.active[:, band, None], activity + np.uint8(self.weight_set * N_CLASSES), np.uint8(identity)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,6 +211,7 @@ class StreamSymbols:
         Raw bits that rode in the lanes' initial states.
     """
 
+    weight_set: int
     symbols: NDArray[np.uint8]
     classes: NDArray[np.uint8]
     active: NDArray[np.bool_]
@@ -218,11 +230,10 @@ def decode_class_symbols(batches: list[StreamBatch], model: Model) -> list[list[
     FormatError
         When the streams contradict themselves.
     """
-    n_direct = model.contexts.n_direct
     identity = model.tables.identity_context
     decoder = StreamDecoder([stream for batch in batches for stream in batch.streams], model.tables)
     any_active = np.any([batch.active.any(axis=0) for batch in batches], axis=0)  # (band,)
-    parents = [BandParents(model.contexts) for _ in batches]
+    parents = [BandParents(model.contexts, batch.weight_set) for batch in batches]
     symbols: list[list[NDArray[np.uint8]]] = [[] for _ in batches]
     classes: list[list[NDArray[np.uint8]]] = [[] for _ in batches]
     lane_edges = np.cumsum([len(batch.streams) * batch.n_lanes for batch in batches])[:-1]
@@ -231,7 +242,7 @@ def decode_class_symbols(batches: list[StreamBatch], model: Model) -> list[list[
             of_batch.append(parent.classes(band, stride, batch.base_at[band]))
         if any_active[band]:
             coded = [
-                _to_steps(np.where(batch.active[:, band, None], of_batch[band], np.uint8(identity)), batch.n_lanes, identity)
+                _to_steps(batch.contexts_of(band, of_batch[band], identity), batch.n_lanes, identity)
                 for batch, of_batch in zip(batches, classes, strict=True)
             ]
             n_steps = max(len(steps) for steps in coded)
@@ -242,6 +253,7 @@ def decode_class_symbols(batches: list[StreamBatch], model: Model) -> list[list[
             if any_active[band]:
                 n_steps = -(-activity.shape[1] // max(batch.n_lanes, 1))
                 symbol = _from_steps(pieces[index][:n_steps], len(batch.streams), batch.n_lanes, activity.shape[1])
+                n_direct = model.contexts.n_direct[batch.weight_set]
                 parents[index].push(stride, symbol_magnitude(symbol, activity, n_direct))
             else:
                 symbol = np.zeros(activity.shape, np.uint8)
@@ -258,7 +270,14 @@ def decode_class_symbols(batches: list[StreamBatch], model: Model) -> list[list[
             payload = next(payloads)
             head = fields_to_bits(payload.astype(np.int64), np.full(len(payload), _PAYLOAD_BITS))
             streams.append(
-                StreamSymbols(symbol_all[index, coded_here], class_all[index, coded_here], batch.active[index], widths, head)
+                StreamSymbols(
+                    batch.weight_set,
+                    symbol_all[index, coded_here],
+                    class_all[index, coded_here],
+                    batch.active[index],
+                    widths,
+                    head,
+                )
             )
         result.append(streams)
     return result
@@ -281,7 +300,7 @@ def read_stream(stream: StreamSymbols, raw: Bits, model: Model) -> tuple[Quantis
     FormatError
     """
     reader = BitReader(np.concatenate([stream.head, raw]), "coefficients")
-    values, minus = _read_magnitudes(reader, stream.symbols, stream.classes, model.contexts.n_direct)
+    values, minus = _read_magnitudes(reader, stream.symbols, stream.classes, model.contexts.n_direct[stream.weight_set])
     if reader.position < len(stream.head) and stream.head[reader.position :].any():
         raise CorruptError("coefficients: bits follow the last sign within the initial states")
     n_windows = sum(stream.widths)

@@ -169,10 +169,14 @@ class ContainerReader:
         kind, length = _SECTION_HEAD.unpack(head)
         name = section_name(kind)
         if length > MAX_SECTION_BYTES:
-            raise LimitExceededError(f"{name} at byte {offset}: {length} bytes; at most {MAX_SECTION_BYTES} are allowed")
+            raise LimitExceededError(
+                f"{name} at byte {offset}: {length} bytes; at most {MAX_SECTION_BYTES} are allowed"
+            )
         end = offset + _SECTION_HEAD.size + length + _CRC.size
         if end > self._length:
-            raise TruncatedError(f"{name} at byte {offset}: the file ends at {self._length}, the section would end at {end}")
+            raise TruncatedError(
+                f"{name} at byte {offset}: the file ends at {self._length}, the section would end at {end}"
+            )
         payload = self._file.read(length)
         (crc,) = _CRC.unpack(self._file.read(_CRC.size))
         if crc != zlib.crc32(payload, zlib.crc32(head)):
@@ -212,7 +216,7 @@ class ContainerReader:
         self._file.seek(self._length - _TRAILER.size)
         index_offset, mark = _TRAILER.unpack(self._file.read(_TRAILER.size))
         if mark != END_MARK:
-            raise TruncatedError(f"the file does not end with its trailer; it was cut short or more was appended")
+            raise TruncatedError("the file does not end with its trailer; it was cut short or more was appended")
         if index_offset >= self._length:
             raise CorruptError(f"trailer: it places the index at byte {index_offset} of {self._length}")
         section, end = self.section_at(index_offset)

@@ -6,7 +6,7 @@ kernel of one group; bands run from coarse to fine, and a band's parents are the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ SCALE_OFFSET = 41
 MAX_SCALE_CODE = 95
 MAX_PHASE_CODE = 15
 _MAX_EXPECTED = (1 << 14) - 1
-_MAX_MAGNITUDE = 63
+MAX_MAGNITUDE = 63
 _QUARTER_POWERS = np.array([65536, 77936, 92682, 110218], np.int64)  # round(2**(16 + k/4))
 
 
@@ -43,12 +43,13 @@ class ContextModel:
     Parameters
     ----------
     band_weights
-        uint16, shape ``(band, 4)``, in 1/256: weight of the profile, of the parent at the same time, of its two
-        neighbours, and of the grandparent with its neighbours (2, 1, 1).
+        uint16, shape ``(set, band, 4)``, in 1/256: weight of the profile, of the parent at the same time, of its two
+        neighbours, and of the grandparent with its neighbours (2, 1, 1). A channel uses one set: steady signals
+        rely on the profile, bursty ones on the parents.
     phase_groups
         uint8, shape ``(band,)``: which row of the phase profile a band uses.
     frequencies
-        uint16, shape ``(N_CLASSES, N_SYMBOLS)``; each row sums to 4096, the escape symbol is never 0.
+        uint16, shape ``(set, N_CLASSES, N_SYMBOLS)``; each row sums to 4096, the escape symbol is never 0.
     """
 
     band_weights: NDArray[np.uint16]
@@ -56,14 +57,18 @@ class ContextModel:
     frequencies: NDArray[np.uint16]
 
     @property
+    def n_weight_sets(self) -> int:
+        return int(self.band_weights.shape[0])
+
+    @property
     def n_phase_groups(self) -> int:
         return int(self.phase_groups.max()) + 1
 
     @property
     def n_direct(self) -> NDArray[np.int64]:
-        """How many symbols of each class stand for themselves; larger ones are escaped; ``(class,)``."""
-        unused = self.frequencies[:, :ESCAPE] == 0
-        return np.where(unused.any(axis=1), unused.argmax(axis=1), ESCAPE)
+        """How many symbols of each class stand for themselves; larger ones are escaped; ``(set, class)``."""
+        unused = self.frequencies[:, :, :ESCAPE] == 0
+        return np.where(unused.any(axis=2), unused.argmax(axis=2), ESCAPE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,14 +77,21 @@ class Profile:
 
     Parameters
     ----------
+    weight_set
+        Which of the model's band weights the channel uses.
     scale_codes
         int64, shape ``(band,)``; 0: the band is all zero; otherwise quarter powers of 2, SCALE_OFFSET is 1.
     phase_codes
         int64, shape ``(phase group, N_PHASES + 1)``, half powers of 2, -MAX_PHASE_CODE to MAX_PHASE_CODE.
     """
 
+    weight_set: int
     scale_codes: NDArray[np.int64]
     phase_codes: NDArray[np.int64]
+
+    def with_all_bands(self) -> Profile:
+        """The same with no band off: a band that is empty at one step may not be at the next."""
+        return replace(self, scale_codes=np.maximum(self.scale_codes, 1))
 
     def expected(self, model: ContextModel) -> NDArray[np.int64]:
         """Expected magnitude in 1/256, shape ``(band, N_PHASES + 1)``."""
@@ -91,7 +103,7 @@ class Profile:
 
     def base(self, model: ContextModel) -> NDArray[np.int32]:
         """The profile's weighted share of the expected magnitude, in 1/256, shape ``(band, N_PHASES + 1)``."""
-        weight = model.band_weights[:, :1].astype(np.int64)
+        weight = model.band_weights[self.weight_set, :, :1].astype(np.int64)
         base = (self.expected(model) * weight) >> 8
         base[self.scale_codes == 0] = 0
         return base.astype(np.int32)
@@ -159,13 +171,13 @@ def known_magnitude(
 class BandParents:
     """Magnitudes of the bands before the current one, ready to be read at its windows."""
 
-    def __init__(self, model: ContextModel) -> None:
-        self._weights = model.band_weights.astype(np.int32)
+    def __init__(self, model: ContextModel, weight_set: int) -> None:
+        self._weights = model.band_weights[weight_set].astype(np.int32)
         self._previous: list[tuple[int, NDArray[np.int32] | None]] = []
 
     def push(self, stride: int, magnitudes: NDArray[np.int32] | None) -> None:
         """Add the band just coded, ``(stream, window)``; None for one that is all zero."""
-        capped = None if magnitudes is None else np.minimum(magnitudes, _MAX_MAGNITUDE)
+        capped = None if magnitudes is None else np.minimum(magnitudes, MAX_MAGNITUDE)
         self._previous = [(stride, capped), *self._previous[:1]]
 
     def classes(self, band: int, stride: int, base_at: NDArray[np.int32]) -> NDArray[np.uint8]:

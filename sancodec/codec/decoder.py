@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from sancodec.codec import payload, zstd_coder
 from sancodec.codec.beats import render
 from sancodec.codec.bits import BitReader, Bits
-from sancodec.codec.channel import band_phases, base_windows
-from sancodec.codec.chunks import Part, groups_of, padded_length
+from sancodec.codec.chunks import band_phases, base_windows, groups_of, padded_length
 from sancodec.codec.class_coder import StreamBatch, StreamSymbols, decode_class_symbols, read_stream
 from sancodec.codec.container import ContainerReader, Section, SectionType, section_name
+from sancodec.codec.contexts import Profile
 from sancodec.codec.event_stream import ChunkEvents
 from sancodec.codec.header import CODER_CLASS, Header, MeasuredQuality, decode_coding, decode_header
 from sancodec.codec.kernels import Model, decode_model
@@ -76,15 +76,24 @@ class RecordingReader:
         sections, self._first_chunk = self._container.leading_sections()
         kinds = [section.kind for section in sections]
         unknown = [kind for kind in kinds if kind not in (SectionType.HEADER, SectionType.MODEL, SectionType.CODING)]
-        if unknown or kinds[:1] != [SectionType.HEADER] or kinds[1:].count(SectionType.CODING) != 1 or kinds[-1] != SectionType.CODING:
-            raise CorruptError(f"sections {', '.join(map(section_name, kinds))} before the first chunk; HEADER, MODEL…, CODING is expected")
+        if (
+            unknown
+            or kinds[:1] != [SectionType.HEADER]
+            or kinds[1:].count(SectionType.CODING) != 1
+            or kinds[-1] != SectionType.CODING
+        ):
+            raise CorruptError(
+                f"sections {', '.join(map(section_name, kinds))} before the first chunk; HEADER, MODEL…, CODING is expected"
+            )
         self.header: Header = decode_header(sections[0].payload)
         embedded = tuple(decode_model(section.payload) for section in sections[1:-1])
         self.embedded_models = embedded
         self.models = tuple(model_by_sha256(digest, (*embedded, *models)) for digest in self.header.model_digests)
         self.codings: list[ChannelCoding]
         self.measured: list[MeasuredQuality]
-        self.codings, self.measured, self._kernel_lengths = decode_coding(sections[-1].payload, self.header, self.models)
+        self.codings, self.measured, self._kernel_lengths = decode_coding(
+            sections[-1].payload, self.header, self.models
+        )
         self._coded = [index for index, coding in enumerate(self.codings) if coding.model is not None]
 
     @property
@@ -131,7 +140,9 @@ class RecordingReader:
         group_lengths = [0] * len(self._kernel_lengths)
         for coding, length in zip(self.codings, n_samples, strict=True):
             group_lengths[coding.lead_group] = length
-        events = payload.decode_events(fields.events, self.codings, self._kernel_lengths, group_lengths, n_samples, where)
+        events = payload.decode_events(
+            fields.events, self.codings, self._kernel_lengths, group_lengths, n_samples, where
+        )
         raw = np.unpackbits(np.frombuffer(fields.raw, np.uint8))
         class_streams: list[EncodedStream] = []
         tokens: list[NDArray[np.uint8]] = []
@@ -166,7 +177,9 @@ class RecordingReader:
             Naming the first chunk that is missing or damaged.
         """
         offsets = self._offsets()
-        per_chunk = max(1, sum(channel.samples_per_frame for channel in self.header.channels) * self.header.chunk_frames)
+        per_chunk = max(
+            1, sum(channel.samples_per_frame for channel in self.header.channels) * self.header.chunk_frames
+        )
         batch_size = max(1, _BATCH_SAMPLES // per_chunk)
         for start in range(first, last, batch_size):
             batch = [self._parse(index, offsets[index]) for index in range(start, min(start + batch_size, last))]
@@ -203,7 +216,9 @@ class RecordingReader:
         for number, unit in enumerate(units):
             by_shape.setdefault((unit.channel, unit.chunk.n_frames), []).append(number)
         for (channel, _), numbers in by_shape.items():
-            decoded = self._synthesise(channel, [units[number] for number in numbers], [quantised[number] for number in numbers])
+            decoded = self._synthesise(
+                channel, [units[number] for number in numbers], [quantised[number] for number in numbers]
+            )
             for number, row in zip(numbers, decoded, strict=True):
                 samples[units[number].chunk.index, channel] = row
         result = []
@@ -217,7 +232,9 @@ class RecordingReader:
                 runs = chunk.events.runs[channel]
                 if len(runs):
                     if description.invalid is None:
-                        raise CorruptError(f"chunk {chunk.index}: channel {channel} has missing samples, but no value to mark them")
+                        raise CorruptError(
+                            f"chunk {chunk.index}: channel {channel} has missing samples, but no value to mark them"
+                        )
                     decoded_channel[mask_of(runs, length)] = description.invalid
                 row.append(decoded_channel)
             result.append(row)
@@ -238,7 +255,9 @@ class RecordingReader:
         if coding.kernels.n_kernels:
             for row, unit in zip(beat_sum, units, strict=True):
                 events = unit.chunk.events
-                row[:] = render(events.starts[coding.lead_group], events.events[channel], coding.kernels, n_samples=length)
+                row[:] = render(
+                    events.starts[coding.lead_group], events.events[channel], coding.kernels, n_samples=length
+                )
         return list(reconstruct(coding, bank_sum, beat_sum))
 
     def _base_at(self, units: list[_Unit], model: Model, circle: int) -> list[NDArray[np.int32]]:
@@ -259,13 +278,19 @@ class RecordingReader:
         return [np.concatenate(bands)[back] for bands in zip(*rows, strict=True)]
 
     def _decode_classes(self, units: list[_Unit]) -> list[Quantised]:
-        batches: dict[tuple[int, int, int], list[int]] = {}
+        batches: dict[tuple[int, int, int, int], list[int]] = {}
         for number, unit in enumerate(units):
             circle = padded_length(self._model(unit.channel), self._length(unit))
             n_lanes = len(unit.chunk.class_streams[unit.slot].states)
             if (n_lanes > 0) != self._active(unit.channel).any():
                 raise CorruptError(f"chunk {unit.chunk.index}: channel {unit.channel} has {n_lanes} lanes")
-            batches.setdefault((self.models.index(self._model(unit.channel)), circle, n_lanes), []).append(number)
+            key = (
+                self.models.index(self._model(unit.channel)),
+                circle,
+                n_lanes,
+                self._profile(unit.channel).weight_set,
+            )
+            batches.setdefault(key, []).append(number)
         symbols: dict[int, StreamSymbols] = {}
         for model_index, model in enumerate(self.models):
             keys = [key for key in batches if key[0] == model_index]
@@ -276,6 +301,7 @@ class RecordingReader:
                     StreamBatch(
                         [unit.chunk.class_streams[unit.slot] for unit in members],
                         key[2],
+                        key[3],
                         self._base_at(members, model, key[1]),
                         np.stack([self._active(unit.channel) for unit in members]),
                     )
@@ -299,10 +325,13 @@ class RecordingReader:
     def _length(self, unit: _Unit) -> int:
         return unit.chunk.n_frames * self.header.channels[unit.channel].samples_per_frame
 
-    def _active(self, channel: int) -> NDArray[np.bool_]:
+    def _profile(self, channel: int) -> Profile:
         profile = self.codings[channel].profile
         assert profile is not None
-        return profile.scale_codes > 0
+        return profile
+
+    def _active(self, channel: int) -> NDArray[np.bool_]:
+        return self._profile(channel).scale_codes > 0
 
     def _decode_tokens(self, units: list[_Unit]) -> list[Quantised]:
         readers: dict[int, BitReader] = {}

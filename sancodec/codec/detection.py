@@ -88,7 +88,9 @@ def windows_at(signal: NDArray[np.float32], starts: NDArray[np.int64], length: i
     return view[np.clip(starts + length, 0, len(signal) + length)]
 
 
-def detect_events(signals: NDArray[np.float32], *, sampling_rate_hz: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def detect_events(
+    signals: NDArray[np.float32], *, sampling_rate_hz: float
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Aligned positions of recurring waves, common to all channels.
 
     Parameters
@@ -135,7 +137,9 @@ def detect_events(signals: NDArray[np.float32], *, sampling_rate_hz: float) -> t
                     template = np.median(centre[far], axis=0)
                 norm = float(np.linalg.norm(template))
                 if norm > 0:
-                    shifted = np.stack([lead[:, shift : shift + length] @ template for shift in range(n_shifts)], axis=1)
+                    shifted = np.stack(
+                        [lead[:, shift : shift + length] @ template for shift in range(n_shifts)], axis=1
+                    )
                     total += shifted / norm
             correlation[which] = total
         positions = positions - reach + correlation.max(axis=0).argmax(axis=1)

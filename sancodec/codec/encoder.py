@@ -15,7 +15,7 @@ from sancodec.codec import class_coder, payload, zstd_coder
 from sancodec.codec.beats import Events, kernel_geometry
 from sancodec.codec.bits import BitWriter
 from sancodec.codec.channel import (
-    ChannelEncoder,
+    ChannelJob,
     Choice,
     EncodedChannel,
     EncoderSettings,
@@ -32,7 +32,9 @@ from sancodec.codec.kernels import Model
 from sancodec.codec.missing import missing_runs, runs_within
 from sancodec.codec.quality import ChannelQuality, measure
 from sancodec.codec.recording import Recording
+from sancodec.codec.step_search import search
 from sancodec.codec.synthesis import ChannelCoding, Engine
+from sancodec.codec.trial import choose
 from sancodec.errors import InvalidSignalError, QualityError
 
 DEFAULT_CHUNK_S = 60.0
@@ -60,6 +62,8 @@ class Summary:
         Per channel.
     n_events
         Beats stored, over all lead groups.
+    models
+        The banks in use.
     """
 
     n_bytes: int
@@ -67,6 +71,7 @@ class Summary:
     banks: tuple[str, ...]
     kernel_counts: tuple[int, ...]
     n_events: int
+    models: tuple[Model, ...]
 
 
 def settings_of(level: int) -> EncoderSettings:
@@ -123,13 +128,27 @@ def encode_recording(
     report = on_progress or (lambda fraction: None)
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         encoded, group_starts = _encode_channels(
-            recording, prdn=prdn, chunk_frames=chunk_frames, models=models, settings=settings, engine=engine, pool=pool,
+            recording,
+            prdn=prdn,
+            chunk_frames=chunk_frames,
+            models=models,
+            settings=settings,
+            engine=engine,
+            pool=pool,
             report=lambda fraction: report(0.9 * fraction),
         )
         used = tuple(model for model in models if any(each.coding.model is model for each in encoded))
         header = Header(
-            recording.source, recording.frame_rate_hz, recording.n_frames, chunk_frames, recording.channels,
-            settings.coder, level, prdn, tuple(model.sha256 for model in used), recording.side_files,
+            recording.source,
+            recording.frame_rate_hz,
+            recording.n_frames,
+            chunk_frames,
+            recording.channels,
+            settings.coder,
+            level,
+            prdn,
+            tuple(model.sha256 for model in used),
+            recording.side_files,
         )
         qualities = _measure(recording, encoded)
         writer = ContainerWriter(file)
@@ -154,6 +173,7 @@ def encode_recording(
         tuple("constant" if coding.model is None else coding.model.name for coding in codings),
         tuple(coding.kernels.n_kernels for coding in codings),
         n_events,
+        used,
     )
 
 
@@ -185,35 +205,48 @@ def _encode_channels(
         coded = [index for index in members if not prepared[index].is_constant]
         rate_hz = float(recording.frame_rate_hz * per_frame)
         group = _find_waves([prepared[index] for index in coded], coded, rate_hz, settings)
-        encoders = {
-            index: ChannelEncoder(
-                prepared[index], group, index, chunk_length=chunk_frames * per_frame, models=models, settings=settings, engine=engine
+        jobs = {
+            index: ChannelJob(
+                prepared[index], group, index, chunk_frames * per_frame, _models_for(models, rate_hz), settings, engine
             )
             for index in coded
         }
-        choices = dict(zip(coded, pool.map(lambda encoder: encoder.choose(prdn), encoders.values()), strict=True))
+        choices = dict(zip(coded, pool.map(lambda job: choose(job, prdn=prdn), jobs.values()), strict=True))
         group, choices = _drop_unused(group, choices)
-
-        def search(index: int, group: LeadGroup = group, encoders: dict[int, ChannelEncoder] = encoders,
-                   choices: dict[int, Choice] = choices, group_index: int = group_index) -> EncodedChannel:
-            result = encoders[index].search(choices[index], group, prdn=prdn)
-            return replace(result, coding=replace(result.coding, lead_group=group_index))
-
-        for index, result in zip(coded, pool.map(search, coded), strict=True):
-            encoded[index] = result
+        futures = {
+            index: pool.submit(search, replace(jobs[index], group=group), choices[index], prdn=prdn) for index in coded
+        }
+        for index, future in futures.items():
+            result = future.result()
+            encoded[index] = replace(result, coding=replace(result.coding, lead_group=group_index))
             done += 1
             report(done / len(prepared))
         for index in members:
             if index not in encoded:
-                encoded[index] = _constant_channel(prepared[index], group_index, chunk_frames * per_frame, len(group.starts))
+                encoded[index] = _constant_channel(
+                    prepared[index], group_index, chunk_frames * per_frame, len(group.starts)
+                )
         group_starts.append(_GroupStarts(group.starts, kernel_geometry(rate_hz)[0], per_frame))
     return [encoded[index] for index in range(len(prepared))], group_starts
 
 
-def _find_waves(channels: list[PreparedChannel], indices: list[int], rate_hz: float, settings: EncoderSettings) -> LeadGroup:
+def _models_for(models: tuple[Model, ...], rate_hz: float) -> tuple[Model, ...]:
+    """Of the banks that were trained at some sampling rate, only the nearest; all others."""
+    trained = [model for model in models if "sampling_rate_hz" in model.metadata]
+    nearest = min(trained, key=lambda model: abs(np.log(model.metadata["sampling_rate_hz"] / rate_hz)), default=None)
+    return tuple(model for model in models if model not in trained or model is nearest)
+
+
+def _find_waves(
+    channels: list[PreparedChannel], indices: list[int], rate_hz: float, settings: EncoderSettings
+) -> LeadGroup:
     """Candidate events of a lead group; none where the level or the rate asks for none."""
     none = LeadGroup(np.zeros(0, np.int64), {}, rate_hz)
-    if max(settings.kernel_counts) == 0 or not channels or not _MIN_DETECTION_RATE_HZ <= rate_hz <= _MAX_DETECTION_RATE_HZ:
+    if (
+        max(settings.kernel_counts) == 0
+        or not channels
+        or not _MIN_DETECTION_RATE_HZ <= rate_hz <= _MAX_DETECTION_RATE_HZ
+    ):
         return none
     length, before = kernel_geometry(rate_hz)
     if len(channels[0].signal) < length:
@@ -272,11 +305,16 @@ def _chunk_payloads(
     settings: EncoderSettings,
     pool: ThreadPoolExecutor,
 ) -> Iterable[bytes]:
-    runs = [missing_runs(samples, channel.invalid) for channel, samples in zip(recording.channels, recording.samples, strict=True)]
+    runs = [
+        missing_runs(samples, channel.invalid)
+        for channel, samples in zip(recording.channels, recording.samples, strict=True)
+    ]
     members = [
         list(
             events_by_chunk(
-                group.starts, kernel_length=group.kernel_length, n_samples=header.n_frames * group.samples_per_frame,
+                group.starts,
+                kernel_length=group.kernel_length,
+                n_samples=header.n_frames * group.samples_per_frame,
                 chunk_length=header.chunk_frames * group.samples_per_frame,
             )
         )
@@ -313,7 +351,11 @@ def _chunk_payloads(
             tokens = []
             for each in encoded:
                 if each.coding.model is not None:
-                    part_index = next(i for i, part in enumerate(each.parts) if part.first_chunk <= chunk < part.first_chunk + part.n_chunks)
+                    part_index = next(
+                        i
+                        for i, part in enumerate(each.parts)
+                        if part.first_chunk <= chunk < part.first_chunk + part.n_chunks
+                    )
                     local = chunk - each.parts[part_index].first_chunk
                     tokens.append(zstd_coder.encode_tokens(each.quantised[part_index], local, raw))
             coefficients = payload.encode_zstd_coefficients(tokens, settings.zstd_level) if tokens else b""
@@ -345,7 +387,7 @@ def _class_streams(encoded: list[EncodedChannel]) -> dict[int, list[class_coder.
             active = profile.scale_codes > 0
             for part, quantised in zip(encoded[index].parts, encoded[index].quantised, strict=True):
                 n_lanes = class_coder.lanes_for(model, padded_length(model, part.length), active)
-                parts.append(class_coder.ChannelPart(quantised, active, n_lanes))
+                parts.append(class_coder.ChannelPart(quantised, active, n_lanes, profile.weight_set))
                 owners.append(index)
         for index, of_part in zip(owners, class_coder.encode_class_streams(parts, model), strict=True):
             streams.setdefault(index, []).extend(of_part)

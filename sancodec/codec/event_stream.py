@@ -42,7 +42,9 @@ def read_starts(reader: BitReader, kernel_length: int, n_samples: int) -> NDArra
     if len(gaps) and gaps.min() < 1:
         raise CorruptError(f"events: positions do not increase (gap {gaps.min()})")
     if starts[0] <= -kernel_length or starts[-1] >= n_samples:
-        raise CorruptError(f"events: positions {starts[0]}…{starts[-1]} do not reach into the chunk of {n_samples} samples")
+        raise CorruptError(
+            f"events: positions {starts[0]}…{starts[-1]} do not reach into the chunk of {n_samples} samples"
+        )
     return starts
 
 

@@ -10,13 +10,27 @@ import numpy as np
 
 from sancodec.codec.beats import FRACTION_BITS, BeatKernels
 from sancodec.codec.bits import BitReader, BitWriter, unzigzag, zigzag
-from sancodec.codec.container import MAX_CHUNKS, MAX_HEADER_BYTES, decode_varint, encode_varints, zstd_compress, zstd_decompress
+from sancodec.codec.container import (
+    MAX_CHUNKS,
+    MAX_HEADER_BYTES,
+    decode_varint,
+    encode_varints,
+    zstd_compress,
+    zstd_decompress,
+)
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, Profile
 from sancodec.codec.kernels import MAX_KERNEL_LENGTH, Model
 from sancodec.codec.quantiser import Step
 from sancodec.codec.recording import Channel, SideFile
 from sancodec.codec.synthesis import ChannelCoding
-from sancodec.errors import CorruptError, FormatError, InvalidSignalError, LimitExceededError, TruncatedError, UnsupportedVersionError
+from sancodec.errors import (
+    CorruptError,
+    FormatError,
+    InvalidSignalError,
+    LimitExceededError,
+    TruncatedError,
+    UnsupportedVersionError,
+)
 
 MAX_CHANNELS = 4096
 MAX_FRAMES = 1 << 40
@@ -88,7 +102,9 @@ def encode_header(header: Header) -> bytes:
     """The HEADER payload: one zstd frame."""
     parts = [
         _text(header.source),
-        encode_varints([header.frame_rate_hz.numerator, header.frame_rate_hz.denominator, header.n_frames, header.chunk_frames]),
+        encode_varints(
+            [header.frame_rate_hz.numerator, header.frame_rate_hz.denominator, header.n_frames, header.chunk_frames]
+        ),
         encode_varints([header.coder, header.level]),
         _F64.pack(header.promised_prdn),
         encode_varints([len(header.model_digests)]),
@@ -129,7 +145,9 @@ class _Fields:
 
     def bytes(self, what: str, count: int) -> bytes:
         if self._position + count > len(self._content):
-            raise TruncatedError(f"header, {what}: {count} bytes are promised, {len(self._content) - self._position} are left")
+            raise TruncatedError(
+                f"header, {what}: {count} bytes are promised, {len(self._content) - self._position} are left"
+            )
         self._position += count
         return self._content[self._position - count : self._position]
 
@@ -178,7 +196,9 @@ def decode_header(payload: bytes) -> Header:
     side_files = []
     for _ in range(fields.number("side files", 0, MAX_SIDE_FILES)):
         name = fields.text("side file")
-        side_files.append(SideFile(name, fields.bytes(f"side file {name!r}", fields.number("side file", 0, MAX_HEADER_BYTES))))
+        side_files.append(
+            SideFile(name, fields.bytes(f"side file {name!r}", fields.number("side file", 0, MAX_HEADER_BYTES)))
+        )
     fields.finish()
     return Header(source, rate, n_frames, chunk_frames, channels, coder, level, promised, digests, tuple(side_files))
 
@@ -208,7 +228,12 @@ class MeasuredQuality:
 
 
 def encode_coding(
-    codings: list[ChannelCoding], measured: list[MeasuredQuality], *, models: tuple[Model, ...], kernel_lengths: list[int], coder: int
+    codings: list[ChannelCoding],
+    measured: list[MeasuredQuality],
+    *,
+    models: tuple[Model, ...],
+    kernel_lengths: list[int],
+    coder: int,
 ) -> bytes:
     """The CODING payload: kernel length of each lead group, then every channel.
 
@@ -254,7 +279,9 @@ def decode_coding(
         raise LimitExceededError(f"section CODING: {n_groups} lead groups for {len(header.channels)} channels")
     kernel_lengths = reader.rice(n_groups).tolist()
     if max(kernel_lengths) > MAX_KERNEL_LENGTH:
-        raise LimitExceededError(f"section CODING: beat kernels of {max(kernel_lengths)} samples; at most {MAX_KERNEL_LENGTH} are allowed")
+        raise LimitExceededError(
+            f"section CODING: beat kernels of {max(kernel_lengths)} samples; at most {MAX_KERNEL_LENGTH} are allowed"
+        )
     codings, measured = [], []
     for index in range(len(header.channels)):
         try:
@@ -308,7 +335,9 @@ def _write_kernels(writer: BitWriter, kernels: BeatKernels) -> None:
 def _read_kernels(reader: BitReader, length: int) -> BeatKernels:
     n_kernels = int(reader.rice(1)[0])
     if n_kernels > MAX_BEAT_KERNELS or (n_kernels and not length):
-        raise LimitExceededError(f"{n_kernels} beat kernels of {length} samples; at most {MAX_BEAT_KERNELS} are allowed")
+        raise LimitExceededError(
+            f"{n_kernels} beat kernels of {length} samples; at most {MAX_BEAT_KERNELS} are allowed"
+        )
     if not n_kernels:
         return BeatKernels(np.zeros((0, length), np.int32), 0)
     exponent = int(unzigzag(reader.rice(1))[0])
@@ -321,6 +350,7 @@ def _read_kernels(reader: BitReader, length: int) -> BeatKernels:
 
 
 def _write_profile(writer: BitWriter, profile: Profile) -> None:
+    writer.number(profile.weight_set, 3)
     writer.rice(zigzag(np.diff(profile.scale_codes, prepend=0)))
     has_phases = bool(profile.phase_codes.any())
     writer.number(int(has_phases), 1)
@@ -330,6 +360,9 @@ def _write_profile(writer: BitWriter, profile: Profile) -> None:
 
 
 def _read_profile(reader: BitReader, model: Model) -> Profile:
+    weight_set = reader.number(3)
+    if weight_set >= model.contexts.n_weight_sets:
+        raise CorruptError(f"weight set {weight_set} of {model.contexts.n_weight_sets}")
     scale_codes = np.cumsum(unzigzag(reader.rice(model.n_bands)))
     if scale_codes.min() < 0 or scale_codes.max() > MAX_SCALE_CODE:
         raise CorruptError(f"scale codes {scale_codes.min()}…{scale_codes.max()}; 0 to {MAX_SCALE_CODE} is allowed")
@@ -338,4 +371,4 @@ def _read_profile(reader: BitReader, model: Model) -> Profile:
         phase_codes = np.stack([unzigzag(reader.rice(N_PHASES + 1)) for _ in phase_codes])
         if np.abs(phase_codes).max() > MAX_PHASE_CODE:
             raise CorruptError(f"phase codes up to {np.abs(phase_codes).max()}; at most {MAX_PHASE_CODE} is allowed")
-    return Profile(scale_codes, phase_codes)
+    return Profile(weight_set, scale_codes, phase_codes)

@@ -34,6 +34,7 @@ MAX_KERNEL_LENGTH = 65_536
 MAX_KERNELS = 1024
 MAX_METADATA_BYTES = 65_536
 MAX_PHASE_GROUPS = 16
+MAX_WEIGHT_SETS = 8
 
 _MODEL_HEAD = struct.Struct("<4sHHI")
 _GROUP_HEAD = struct.Struct("<HHIi")
@@ -104,7 +105,7 @@ class Model:
 
     @cached_property
     def tables(self) -> SymbolTables:
-        return symbol_tables(self.contexts.frequencies)
+        return symbol_tables(self.contexts.frequencies.reshape(-1, N_SYMBOLS))
 
     @cached_property
     def content(self) -> bytes:
@@ -114,6 +115,7 @@ class Model:
         for group in self.groups:
             parts.append(_GROUP_HEAD.pack(group.stride, group.n_kernels, group.length, group.offset))
             parts.append(group.weights.astype("<i4").tobytes())
+        parts.append(bytes([self.contexts.n_weight_sets]))
         parts.append(self.contexts.band_weights.astype("<u2").tobytes())
         parts.append(self.contexts.phase_groups.astype("u1").tobytes())
         parts.append(self.contexts.frequencies.astype("<u2").tobytes())
@@ -165,7 +167,9 @@ def decode_model(content: bytes) -> Model:
     for index in range(n_groups):
         group, position = _decode_group(content, position, index)
         if groups and groups[-1].stride % group.stride:
-            raise CorruptError(f"model: stride {group.stride} of group {index} does not divide {groups[-1].stride}, the one before")
+            raise CorruptError(
+                f"model: stride {group.stride} of group {index} does not divide {groups[-1].stride}, the one before"
+            )
         groups.append(group)
     contexts = _decode_contexts(content, position, sum(group.n_kernels for group in groups))
     model = Model(tuple(groups), contexts, metadata)
@@ -193,19 +197,31 @@ def _decode_group(content: bytes, position: int, index: int) -> tuple[KernelGrou
 
 
 def _decode_contexts(content: bytes, position: int, n_bands: int) -> ContextModel:
-    n_bytes = 9 * n_bands + 2 * N_CLASSES * N_SYMBOLS
+    if position >= len(content):
+        raise TruncatedError("model: its statistics are missing")
+    n_sets = content[position]
+    position += 1
+    if not 1 <= n_sets <= MAX_WEIGHT_SETS:
+        raise LimitExceededError(f"model: {n_sets} weight sets; 1 to {MAX_WEIGHT_SETS} are allowed")
+    n_weights = 4 * n_sets * n_bands
+    n_frequencies = n_sets * N_CLASSES * N_SYMBOLS
+    n_bytes = 2 * n_weights + n_bands + 2 * n_frequencies
     if len(content) - position != n_bytes:
-        raise TruncatedError(f"model: {len(content) - position} bytes of statistics for {n_bands} bands; {n_bytes} are needed")
-    band_weights = np.frombuffer(content, "<u2", 4 * n_bands, position).reshape(n_bands, 4)
-    phase_groups = np.frombuffer(content, "u1", n_bands, position + 8 * n_bands)
-    frequencies = np.frombuffer(content, "<u2", N_CLASSES * N_SYMBOLS, position + 9 * n_bands).reshape(N_CLASSES, N_SYMBOLS)
+        raise TruncatedError(
+            f"model: {len(content) - position} bytes of statistics for {n_bands} bands; {n_bytes} are needed"
+        )
+    band_weights = np.frombuffer(content, "<u2", n_weights, position).reshape(n_sets, n_bands, 4)
+    position += 2 * n_weights
+    phase_groups = np.frombuffer(content, "u1", n_bands, position)
+    frequencies = np.frombuffer(content, "<u2", n_frequencies, position + n_bands)
+    frequencies = frequencies.reshape(n_sets, N_CLASSES, N_SYMBOLS)
     if phase_groups.max() >= MAX_PHASE_GROUPS:
         raise LimitExceededError(f"model: phase group {phase_groups.max()}; at most {MAX_PHASE_GROUPS - 1} is allowed")
     if np.any(band_weights > 4096):
         raise LimitExceededError(f"model: a band weight is {band_weights.max()}; at most 4096 is allowed")
-    if np.any(frequencies[:, -1] == 0):
+    if np.any(frequencies[:, :, -1] == 0):
         raise CorruptError("model: a class gives its escape symbol no frequency")
-    symbol_tables(frequencies)
+    symbol_tables(frequencies.reshape(-1, N_SYMBOLS))
     return ContextModel(band_weights, phase_groups, frequencies)
 
 

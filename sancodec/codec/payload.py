@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from sancodec.codec.bits import BitReader, BitWriter
 from sancodec.codec.container import decode_varint, encode_varints, zstd_compress, zstd_decompress
-from sancodec.codec.event_stream import ChunkEvents, read_events, read_runs, read_starts, write_events, write_runs, write_starts
+from sancodec.codec.event_stream import (
+    ChunkEvents,
+    read_events,
+    read_runs,
+    read_starts,
+    write_events,
+    write_runs,
+    write_starts,
+)
 from sancodec.codec.rans import EncodedStream
 from sancodec.codec.synthesis import ChannelCoding
 from sancodec.errors import CorruptError, LimitExceededError, TruncatedError
@@ -71,7 +79,9 @@ def split_fields(payload: bytes, where: str) -> ChunkFields:
     n_events, position = decode_varint(payload, _DIGEST.size, where)
     n_raw, position = decode_varint(payload, position, where)
     if position + n_events + n_raw > len(payload):
-        raise TruncatedError(f"{where}: {n_events} bytes of events and {n_raw} of raw bits are promised, {len(payload) - position} are left")
+        raise TruncatedError(
+            f"{where}: {n_events} bytes of events and {n_raw} of raw bits are promised, {len(payload) - position} are left"
+        )
     middle = position + n_events
     return ChunkFields(digest, payload[position:middle], payload[middle : middle + n_raw], payload[middle + n_raw :])
 
@@ -90,7 +100,12 @@ def encode_events(chunk: ChunkEvents, codings: list[ChannelCoding], kernel_lengt
 
 
 def decode_events(
-    content: bytes, codings: list[ChannelCoding], kernel_lengths: list[int], group_lengths: list[int], n_samples: list[int], where: str
+    content: bytes,
+    codings: list[ChannelCoding],
+    kernel_lengths: list[int],
+    group_lengths: list[int],
+    n_samples: list[int],
+    where: str,
 ) -> ChunkEvents:
     """Inverse of ``encode_events``.
 
@@ -189,7 +204,9 @@ def decode_zstd_coefficients(content: bytes, band_counts: list[int], limit: int,
     for _ in range(n_frames):
         length, position = decode_varint(content, position, where)
         if position + length > len(content):
-            raise TruncatedError(f"{where}: a zstd frame of {length} bytes is promised, {len(content) - position} are left")
+            raise TruncatedError(
+                f"{where}: a zstd frame of {length} bytes is promised, {len(content) - position} are left"
+            )
         pieces.append(zstd_decompress(content[position : position + length], limit=limit, where=where))
         total += len(pieces[-1])
         position += length

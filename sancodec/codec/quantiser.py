@@ -111,14 +111,12 @@ class ErrorSums:
     errors: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
     counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
 
-    def add_zeros(self, scaled: NDArray[np.float32]) -> None:
-        """Take in a band as if all of it were quantised to 0."""
-        self.squares += float(np.vdot(scaled, scaled))
-
-    def add_used(self, wanted: NDArray[np.float32], values: NDArray[np.int32]) -> None:
-        """Correct for the coefficients with |q| > 0: u and |q|, one-dimensional."""
-        error = wanted - values.astype(np.float32)
-        self.squares += float(np.vdot(error, error)) - float(np.vdot(wanted, wanted))
+    def add(self, scaled: NDArray[np.float32], used: NDArray[np.int64], values: NDArray[np.int32]) -> None:
+        """Take in a band: u, where |q| is not 0, and |q| there. Overwrites ``scaled``."""
+        flat = scaled.ravel()
+        error = flat[used] - values.astype(np.float32)
+        flat[used] = 0
+        self.squares += float(np.vdot(flat, flat)) + float(np.vdot(error, error))
         kind = np.minimum(values, 3)
         self.errors += np.bincount(kind, error, 4)
         self.counts += np.bincount(kind, minlength=4)
@@ -151,14 +149,14 @@ class Rounding:
     thresholds: NDArray[np.float32]
 
 
-def magnitude_bits(contexts: ContextModel) -> NDArray[np.float64]:
+def magnitude_bits(contexts: ContextModel, weight_set: int) -> NDArray[np.float64]:
     """Code length of magnitudes 0…23 in every class, sign included; float64 ``(class, magnitude)``."""
     with np.errstate(divide="ignore"):
-        table = PROBABILITY_BITS - np.log2(contexts.frequencies.astype(np.float64))  # (class, symbol)
+        table = PROBABILITY_BITS - np.log2(contexts.frequencies[weight_set].astype(np.float64))  # (class, symbol)
     bits = np.zeros((N_CLASSES, _N_EXACT))
     for activity in range(N_CLASSES):
         shift = int(CLASS_SHIFT[activity])
-        n_direct = contexts.n_direct[activity]
+        n_direct = contexts.n_direct[weight_set, activity]
         for magnitude in range(_N_EXACT):
             symbol = magnitude >> shift
             if symbol < n_direct:
@@ -170,9 +168,11 @@ def magnitude_bits(contexts: ContextModel) -> NDArray[np.float64]:
     return bits
 
 
-def rounding_of(contexts: ContextModel, *, multiplier: float, offsets: tuple[int, int, int] = _DEFAULT_OFFSETS) -> Rounding:
+def rounding_of(
+    contexts: ContextModel, *, multiplier: float, weight_set: int, offsets: tuple[int, int, int] = _DEFAULT_OFFSETS
+) -> Rounding:
     """Thresholds that minimise (u - r)² + multiplier · bits, u and r in steps."""
-    bits = magnitude_bits(contexts)
+    bits = magnitude_bits(contexts, weight_set)
     levels = np.arange(_N_EXACT, dtype=np.float64)
     levels[1] -= offsets[0] / OFFSET_UNIT
     levels[2] -= offsets[1] / OFFSET_UNIT
@@ -185,7 +185,7 @@ def rounding_of(contexts: ContextModel, *, multiplier: float, offsets: tuple[int
 
 
 def quantise(
-    bands: Bands, model: Model, base_at: list[NDArray[np.int32]], *, step: float, rounding: Rounding
+    bands: Bands, model: Model, base_at: list[NDArray[np.int32]], *, weight_set: int, step: float, rounding: Rounding
 ) -> tuple[Quantised, ErrorSums]:
     """Quantise band after band. Bands without a coefficient get class 0 everywhere.
 
@@ -194,41 +194,40 @@ def quantise(
     base_at
         Per band, int32 ``(chunk, window)``: the profile's share of the expected magnitude, in 1/256.
     """
-    parents = BandParents(model.contexts)
+    parents = BandParents(model.contexts, weight_set)
     magnitudes, classes = [], []
-    n_direct = model.contexts.n_direct
+    n_direct = model.contexts.n_direct[weight_set]
     inverse = np.float32(1 / step)
     sums = ErrorSums()
     for band, (absolute, base) in enumerate(zip(bands.absolute, base_at, strict=True)):
         stride = model.band_strides[band]
         scaled = absolute * inverse
-        sums.add_zeros(scaled)
         magnitude = np.zeros(scaled.shape, np.int32)
+        used = np.zeros(0, np.int64)
         if bands.peaks[band] * inverse < 0.5:
             activity = np.zeros(scaled.shape, np.uint8)
             parents.push(stride, None)
         else:
             activity = parents.classes(band, stride, base)
-            near = np.flatnonzero(scaled >= np.float32(0.5))
-            wanted = scaled.ravel()[near]
+            used = np.flatnonzero(scaled >= np.float32(0.5))
+            wanted = scaled.ravel()[used]
             values = (wanted + np.float32(0.5)).astype(np.int32)
-            row = activity.ravel()[near].astype(np.int32) * _N_EXACT
+            row = activity.ravel()[used].astype(np.int32) * _N_EXACT
             values -= wanted < rounding.thresholds[row + np.minimum(values - 1, _N_EXACT - 1)]
             values[wanted < rounding.thresholds[row]] = 0
-            kept = values > 0
-            near, values = near[kept], values[kept]
-            sums.add_used(wanted[kept], values)
-            magnitude.ravel()[near] = values
-            parents.push(stride, known_magnitude(magnitude, activity, n_direct, near))
+            used, values = used[values > 0], values[values > 0]
+            magnitude.ravel()[used] = values
+            parents.push(stride, known_magnitude(magnitude, activity, n_direct, used))
+        sums.add(scaled, used, magnitude.ravel()[used])
         magnitudes.append(magnitude)
         classes.append(activity)
     return Quantised(magnitudes, bands.negative, classes), sums
 
 
-def classified(quantised: Quantised, model: Model, base_at: list[NDArray[np.int32]]) -> Quantised:
+def classified(quantised: Quantised, model: Model, base_at: list[NDArray[np.int32]], *, weight_set: int) -> Quantised:
     """The same coefficients with the activity classes that a profile gives them."""
-    parents = BandParents(model.contexts)
-    n_direct = model.contexts.n_direct
+    parents = BandParents(model.contexts, weight_set)
+    n_direct = model.contexts.n_direct[weight_set]
     classes = []
     for band, (magnitude, base) in enumerate(zip(quantised.magnitudes, base_at, strict=True)):
         activity = parents.classes(band, model.band_strides[band], base)
@@ -246,10 +245,9 @@ def quantise_plain(bands: Bands, *, step: float) -> tuple[Quantised, ErrorSums]:
     magnitudes = []
     for absolute in bands.absolute:
         scaled = absolute * inverse
-        sums.add_zeros(scaled)
         magnitude = (scaled + np.float32(DEAD_ZONE_ROUNDING)).astype(np.int32)
         used = np.flatnonzero(magnitude)
-        sums.add_used(scaled.ravel()[used], magnitude.ravel()[used])
+        sums.add(scaled, used, magnitude.ravel()[used])
         magnitudes.append(magnitude)
     return Quantised(magnitudes, bands.negative, []), sums
 
@@ -282,7 +280,12 @@ def amplitudes_of(quantised: Quantised, offsets: tuple[int, int, int]) -> list[N
 
 
 def profile_of(
-    contexts: ContextModel, magnitudes: list[list[NDArray[np.int32]]], phases: list[list[NDArray[np.int64]]], *, with_phases: bool
+    contexts: ContextModel,
+    magnitudes: list[list[NDArray[np.int32]]],
+    phases: list[list[NDArray[np.int64]]],
+    *,
+    with_phases: bool,
+    weight_set: int = 0,
 ) -> Profile:
     """Mean magnitude per band, and its variation with the beat phase.
 
@@ -320,4 +323,4 @@ def profile_of(
                 expected = (counts[members] * mean[members, None]).sum(axis=0)
                 ratio = (sums[members].sum(axis=0) + 1) / (expected + 1)
                 phase_codes[group] = np.clip(np.rint(2 * np.log2(ratio)), -MAX_PHASE_CODE, MAX_PHASE_CODE)
-    return Profile(scale_codes, phase_codes)
+    return Profile(weight_set, scale_codes, phase_codes)

@@ -53,9 +53,7 @@ class Channel:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.gain) and self.gain != 0):
-            raise InvalidSignalError(
-                f"channel {self.name!r}: gain is {self.gain}; it must be finite and not 0"
-            )
+            raise InvalidSignalError(f"channel {self.name!r}: gain is {self.gain}; it must be finite and not 0")
         if not INT32_MIN <= self.minimum <= self.maximum <= INT32_MAX:
             raise InvalidSignalError(
                 f"channel {self.name!r}: value range {self.minimum}..{self.maximum} is not within 32 bits"

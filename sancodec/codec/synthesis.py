@@ -88,9 +88,7 @@ def check_amplitudes(model: Model, amplitudes: list[NDArray[np.float64]]) -> Non
         raise CorruptError(f"an amplitude of {peak:.0f} is too large for exact synthesis with model {model.name!r}")
 
 
-def reconstruct(
-    coding: ChannelCoding, bank_sum: NDArray[np.float64], beat_sum: NDArray[np.int64]
-) -> NDArray[np.int32]:
+def reconstruct(coding: ChannelCoding, bank_sum: NDArray[np.float64], beat_sum: NDArray[np.int64]) -> NDArray[np.int32]:
     """Samples in stored units (docs/format.md, section "Synthesis").
 
     Parameters

@@ -16,8 +16,8 @@ from sancodec.training.lapped import mdct_kernels
 
 N_KERNELS = 32
 N_STAGES = 4
-_BATCH = 12
-_WINDOW = 8192
+_BATCH = 24
+_WINDOW = 4096
 
 
 def _mdct_stages() -> list[NDArray[np.float64]]:
@@ -70,11 +70,11 @@ def train_bank(
     Parameters
     ----------
     signals
-        One-dimensional residuals of the beat layer, each at least 8192 samples.
+        One-dimensional residuals of the beat layer, each at least 4096 samples.
     scales
         Standard deviation of each original signal: steps are drawn log-uniformly in 2 to 20 % of it.
     n_iterations
-        Adam iterations on batches of 12 × 8192 samples.
+        Adam iterations on batches of 24 × 4096 samples.
     seed
         Of the batches; the same seed gives the same kernels on the same machine.
 

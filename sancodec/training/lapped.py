@@ -64,7 +64,9 @@ def _upsample_convolve(kernel: NDArray[np.float64], taps: NDArray[np.float64], s
     return np.convolve(spread, kernel)
 
 
-def split_lowest(kernels: NDArray[np.float64], *, stride: int, levels: int, scaling: NDArray[np.float64]) -> list[KernelGroup]:
+def split_lowest(
+    kernels: NDArray[np.float64], *, stride: int, levels: int, scaling: NDArray[np.float64]
+) -> list[KernelGroup]:
     """Split band 0 of an orthonormal bank by a wavelet ``levels`` times and return groups, coarse to fine."""
     low_taps, high_taps = wavelet_filters(scaling)
     low = kernels[0]

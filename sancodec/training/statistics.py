@@ -8,8 +8,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sancodec.codec import contexts
-from sancodec.codec.contexts import CLASS_SHIFT, ESCAPE, N_CLASSES, N_SYMBOLS, BandParents, ContextModel, known_magnitude
+from sancodec.codec.contexts import (
+    CLASS_SHIFT,
+    ESCAPE,
+    MAX_MAGNITUDE,
+    N_CLASSES,
+    N_SYMBOLS,
+    ContextModel,
+    Profile,
+    known_magnitude,
+    with_neighbours,
+)
 from sancodec.codec.kernels import KernelGroup, Model
 from sancodec.codec.quantiser import Quantised, classified
 from sancodec.codec.rans import TOTAL
@@ -30,15 +39,15 @@ def phase_groups_of(groups: tuple[KernelGroup, ...]) -> NDArray[np.uint8]:
 def neutral_contexts(groups: tuple[KernelGroup, ...]) -> ContextModel:
     """A start before any data: the profile alone, geometric magnitudes of the class's mean."""
     n_bands = sum(group.n_kernels for group in groups)
-    weights = np.zeros((n_bands, 4), np.uint16)
-    weights[:, 0] = 256
+    weights = np.zeros((1, n_bands, 4), np.uint16)
+    weights[:, :, 0] = 256
     counts = np.zeros((N_CLASSES, N_SYMBOLS))
     for activity in range(N_CLASSES):
         mean = 2 ** (activity / 2 + 0.25) / 256 / (1 << int(CLASS_SHIFT[activity]))
         ratio = mean / (1 + mean)
         counts[activity] = 1e6 * (1 - ratio) * ratio ** np.arange(N_SYMBOLS)
         counts[activity, ESCAPE] = 1e6 * ratio**ESCAPE
-    return ContextModel(weights, phase_groups_of(groups), frequencies_of(counts))
+    return ContextModel(weights, phase_groups_of(groups), frequencies_of(counts)[None])
 
 
 def frequencies_of(counts: NDArray[np.float64]) -> NDArray[np.uint16]:
@@ -60,9 +69,29 @@ def frequencies_of(counts: NDArray[np.float64]) -> NDArray[np.uint16]:
     return frequencies
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingPart:
+    """Encoded coefficients of one training channel.
+
+    Parameters
+    ----------
+    kind
+        Index of the weight set that this kind of signal is for.
+    expected_at
+        Per band, int32 ``(chunk, window)``: the profile itself, in 1/256.
+    active
+        Bands that are on.
+    """
+
+    kind: int
+    quantised: Quantised
+    expected_at: list[NDArray[np.int32]]
+    active: list[bool]
+
+
 @dataclass(slots=True)
 class WeightFit:
-    """Weighted least squares of the magnitude on the features, per band; non-negative by projection.
+    """Weighted least squares of the magnitude on the features, per band, with non-negative weights.
 
     Parameters
     ----------
@@ -78,49 +107,46 @@ class WeightFit:
         self.normal = np.zeros((self.model.n_bands, 4, 4))
         self.moment = np.zeros((self.model.n_bands, 4))
 
-    def add(self, quantised: Quantised, profile_at: list[NDArray[np.int32]]) -> None:
+    def add(self, part: TrainingPart) -> None:
         """Take in one channel's coefficients."""
-        probe = replace(self.model.contexts, band_weights=np.zeros_like(self.model.contexts.band_weights))
-        n_direct = self.model.contexts.n_direct
-        parents = FeatureParents(probe)
-        for band, (magnitude, expected) in enumerate(zip(quantised.magnitudes, profile_at, strict=True)):
+        # The round before fitted one weight set a kind, the very first has one for all.
+        n_direct = self.model.contexts.n_direct[min(part.kind, self.model.contexts.n_weight_sets - 1)]
+        parents: list[tuple[int, NDArray[np.int32]]] = []
+        quantised = part.quantised
+        for band, (magnitude, expected) in enumerate(zip(quantised.magnitudes, part.expected_at, strict=True)):
             stride = self.model.band_strides[band]
-            features = parents.features(stride, expected)
-            target = np.minimum(magnitude, 63).ravel() * 256.0
+            features = _features(parents, stride, expected)
+            target = np.minimum(magnitude, MAX_MAGNITUDE).ravel() * 256.0
+            # The likelihood of a magnitude spreads with its mean, so large ones count less.
             weight = 1 / (features[:, 0] + 8 + 0.1 * features[:, 1:].sum(axis=1) * 256)
             self.normal[band] += features.T @ (features * weight[:, None])
             self.moment[band] += features.T @ (target * weight)
-            used = np.flatnonzero(magnitude)
-            parents.push(stride, known_magnitude(magnitude, quantised.classes[band], n_direct, used))
+            known = known_magnitude(magnitude, quantised.classes[band], n_direct, np.flatnonzero(magnitude))
+            parents = [(stride, np.minimum(known, MAX_MAGNITUDE)), *parents[:1]]
 
     def weights(self) -> NDArray[np.uint16]:
         """Integer weights, ``(band, 4)``."""
         result = np.zeros((self.model.n_bands, 4), np.uint16)
-        # Column 0 is in 1/256 already, its weight too.
+        # Column 0 is in 1/256 already, and so is its weight.
         unit = np.array([256.0, 1.0, 1.0, 1.0])
         for band in range(self.model.n_bands):
             solution = nonnegative_least_squares(self.normal[band], self.moment[band]) * unit
             result[band] = np.clip(np.rint(solution), 0, _MAX_WEIGHT)
+        # A band must not be thought impossible where its parents are silent.
+        result[:, 0] = np.maximum(result[:, 0], 4)
         return result
 
 
-class FeatureParents(BandParents):
-    """The features behind the expected magnitude, one by one."""
-
-    def features(self, stride: int, profile_at: NDArray[np.int32]) -> NDArray[np.float64]:
-        """float64 ``(coefficient, 4)``: profile, parent, its neighbours, grandparent with neighbours."""
-        columns = [profile_at.astype(np.float64)]
-        for generation in range(2):
-            if generation < len(self._previous):
-                parent_stride, magnitude = self._previous[generation]
-                assert magnitude is not None
-                centre_weights = (None, 0) if generation == 0 else (2,)
-                for centre in centre_weights:
-                    terms = magnitude if centre is None else contexts.with_neighbours(magnitude, centre)
-                    columns.append(np.repeat(terms, parent_stride // stride, axis=-1).astype(np.float64))
-            else:
-                columns += [np.zeros(profile_at.shape)] * (2 if generation == 0 else 1)
-        return np.stack([column.ravel() for column in columns], axis=1)
+def _features(
+    parents: list[tuple[int, NDArray[np.int32]]], stride: int, expected: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """float64 ``(coefficient, 4)``: profile, parent, its neighbours, grandparent with neighbours."""
+    columns = [expected.astype(np.float64)] + [np.zeros(expected.shape) for _ in range(3)]
+    for generation, (parent_stride, magnitude) in enumerate(parents):
+        terms = [magnitude, with_neighbours(magnitude, 0)] if generation == 0 else [with_neighbours(magnitude, 2)]
+        for column, term in enumerate(terms, start=1 if generation == 0 else 3):
+            columns[column] = np.repeat(term, parent_stride // stride, axis=-1).astype(np.float64)
+    return np.stack([column.ravel() for column in columns], axis=1)
 
 
 def nonnegative_least_squares(normal: NDArray[np.float64], moment: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -147,13 +173,14 @@ def symbol_counts(model: Model, quantised: Quantised, active: list[bool]) -> NDA
 
 def smoothed(counts: NDArray[np.float64], prior: ContextModel) -> NDArray[np.float64]:
     """Counts plus a few pseudo-counts of the prior's frequencies, for classes that were seldom met."""
-    return counts + _MIN_COUNT * prior.frequencies / TOTAL
+    return counts + _MIN_COUNT * prior.frequencies[0] / TOTAL
 
 
 def fit_contexts(
     model: Model,
-    encode: Callable[[Model], list[tuple[Quantised, list[NDArray[np.int32]], list[bool]]]],
+    encode: Callable[[Model], list[tuple[TrainingPart, Profile, list[NDArray[np.int64]]]]],
     *,
+    n_kinds: int,
     n_rounds: int,
 ) -> Model:
     """Alternate encoding the training set and fitting weights and frequencies to what came out.
@@ -161,18 +188,24 @@ def fit_contexts(
     Parameters
     ----------
     encode
-        Returns, for every training channel and quality, coefficients, the profile at every window, and the bands
-        that are on.
+        Returns every training channel at every quality, with its profile and beat phases.
+    n_kinds
+        Kinds of signals, each of which gets a weight set.
     """
     neutral = neutral_contexts(model.groups)
     for _ in range(n_rounds):
         encoded = encode(model)
-        fit = WeightFit(model)
-        for quantised, profile_at, _ in encoded:
-            fit.add(quantised, profile_at)
-        model = replace(model, contexts=replace(model.contexts, band_weights=fit.weights()))
-        counts = np.zeros((N_CLASSES, N_SYMBOLS))
-        for quantised, profile_at, active in encoded:
-            counts += symbol_counts(model, classified(quantised, model, profile_at), active)
-        model = replace(model, contexts=replace(model.contexts, frequencies=frequencies_of(smoothed(counts, neutral))))
+        fits = [WeightFit(model) for _ in range(n_kinds)]
+        for part, _, _ in encoded:
+            fits[part.kind].add(part)
+        weights = np.stack([fit.weights() for fit in fits])
+        model = replace(model, contexts=replace(model.contexts, band_weights=weights))
+        counts = np.zeros((n_kinds, N_CLASSES, N_SYMBOLS))
+        for part, profile, phases in encoded:
+            base = replace(profile, weight_set=part.kind).base(model.contexts)
+            base_at = [row[phase] for row, phase in zip(base, phases, strict=True)]
+            each = classified(part.quantised, model, base_at, weight_set=part.kind)
+            counts[part.kind] += symbol_counts(model, each, part.active)
+        frequencies = np.stack([frequencies_of(smoothed(of_kind, neutral)) for of_kind in counts])
+        model = replace(model, contexts=replace(model.contexts, frequencies=frequencies))
     return model

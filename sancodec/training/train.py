@@ -5,30 +5,35 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec import beats
-from sancodec.codec.channel import ChannelEncoder, EncoderSettings, LeadGroup, phases_of_part, prepare, base_windows
+from sancodec.codec.channel import ChannelJob, EncoderSettings, LeadGroup, prepare
+from sancodec.codec.chunks import phases_of_part
+from sancodec.codec.contexts import Profile
 from sancodec.codec.detection import detect_events, windows_at
 from sancodec.codec.encoder import MIN_CHUNK_FRAMES
 from sancodec.codec.header import CODER_CLASS
 from sancodec.codec.kernels import KernelGroup, Model
-from sancodec.codec.quantiser import Quantised
 from sancodec.codec.recording import Recording
+from sancodec.codec.step_search import search
 from sancodec.codec.synthesis import NumpyEngine
+from sancodec.codec.trial import choose
 from sancodec.errors import InvalidSignalError
-from sancodec.training.statistics import fit_contexts, neutral_contexts
+from sancodec.training.statistics import TrainingPart, fit_contexts, neutral_contexts
 
 _BANK_KERNELS = 4
 _STEP_PER_RMSE = 2.6
 _RESIDUAL_PRDN = (2.0, 6.0)
 STATISTICS_PRDN = (1.0, 2.0, 3.0, 5.0, 9.0)
 _SEGMENT_S = 300.0
-_MIN_WINDOW = 8192
+_SEGMENT_FRAMES = 120_000
+_SEGMENT_CHANNELS = 6
+_MIN_WINDOW = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,9 @@ class TrainingSource:
 
 def _groups_with_waves(recording: Recording) -> list[tuple[int, NDArray[np.float32], LeadGroup]]:
     """Channels that vary, as float signals, with the waves found in all of them."""
-    prepared = [prepare(channel, samples) for channel, samples in zip(recording.channels, recording.samples, strict=True)]
+    prepared = [
+        prepare(channel, samples) for channel, samples in zip(recording.channels, recording.samples, strict=True)
+    ]
     coded = [index for index, channel in enumerate(prepared) if not channel.is_constant]
     if not coded:
         return []
@@ -66,8 +73,13 @@ def beat_residuals(recording: Recording) -> list[tuple[NDArray[np.float32], floa
             if len(group.starts) >= 8:
                 length, before = beats.kernel_geometry(group.sampling_rate_hz)
                 kernels = beats.learn_kernels(
-                    group.filtered[index], group.starts + before, n_kernels=_BANK_KERNELS, sampling_rate_hz=group.sampling_rate_hz
-                )
+                    group.filtered[index],
+                    group.starts + before,
+                    counts=[_BANK_KERNELS],
+                    sampling_rate_hz=group.sampling_rate_hz,
+                ).get(_BANK_KERNELS)
+                if kernels is None:
+                    continue
                 gains = (windows_at(group.filtered[index], group.starts, length) @ kernels.T).max(axis=1)
                 quantised = beats.quantise_kernels(kernels, gains, step=step)
                 _, residual = beats.project(signal, group.starts, quantised, penalty=1.2 * step**2)
@@ -78,50 +90,71 @@ def beat_residuals(recording: Recording) -> list[tuple[NDArray[np.float32], floa
 
 def _segment(recording: Recording, index: int) -> Recording:
     """Some minutes of a recording; which ones depends on its place in the list."""
-    n_frames = min(recording.n_frames, round(_SEGMENT_S * float(recording.frame_rate_hz)))
+    longest_s = max(_SEGMENT_S, 2 * MIN_CHUNK_FRAMES / float(recording.frame_rate_hz))
+    n_frames = min(recording.n_frames, round(longest_s * float(recording.frame_rate_hz)), _SEGMENT_FRAMES)
     first = (recording.n_frames - n_frames) * (index % 5) // 4
-    samples = tuple(channel[first : first + n_frames] for channel in recording.samples)
-    return Recording(recording.channels, samples, recording.frame_rate_hz)
+    samples = tuple(channel[first : first + n_frames] for channel in recording.samples[:_SEGMENT_CHANNELS])
+    return Recording(recording.channels[:_SEGMENT_CHANNELS], samples, recording.frame_rate_hz)
 
 
-def train_statistics(model: Model, sources: list[TrainingSource], *, n_rounds: int, on_round: Callable[[str], None]) -> Model:
-    """Fit the class coder's statistics to a model on five minutes of each recording."""
-    segments = [_segment(source.recording, index) for index, source in enumerate(sources)]
+def _encode_part(
+    model: Model, recording: Recording, prdn: float, kind: int
+) -> list[tuple[TrainingPart, Profile, list[NDArray[np.int64]]]]:
     settings = EncoderSettings(CODER_CLASS, 19, (0, 2, 4), 0.1)
-    engine = NumpyEngine()
-
-    def encode_one(job: tuple[Model, Recording, float]) -> list[tuple[Quantised, list[NDArray[np.int32]], list[bool]]]:
-        current, recording, prdn = job
-        chunk_length = max(round(60 * float(recording.frame_rate_hz)), MIN_CHUNK_FRAMES)
-        length = beats.kernel_geometry(float(recording.frame_rate_hz))[0]
-        result = []
-        for index, _, group in _groups_with_waves(recording):
-            channel = prepare(recording.channels[index], recording.samples[index])
-            encoder = ChannelEncoder(
-                channel, group, index, chunk_length=chunk_length, models=(current,), settings=settings, engine=engine
-            )
-            encoded = encoder.search(encoder.choose(prdn), group, prdn=prdn)
-            profile = encoded.coding.profile
-            assert profile is not None
-            for part, quantised in zip(encoded.parts, encoded.quantised, strict=True):
-                phases = phases_of_part(current, part, group.starts, kernel_length=length)
-                active = [code > 0 for code in profile.scale_codes.tolist()]
-                result.append((quantised, base_windows(current, profile, phases), active))
-        return result
-
-    def encode(current: Model) -> list[tuple[Quantised, list[NDArray[np.int32]], list[bool]]]:
-        jobs = [(current, segment, prdn) for segment in segments for prdn in STATISTICS_PRDN]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            encoded = [each for result in pool.map(encode_one, jobs) for each in result]
-        on_round(f"statistics: {len(encoded)} parts encoded")
-        return encoded
-
-    return fit_contexts(model, encode, n_rounds=n_rounds)
+    rate_hz = float(recording.frame_rate_hz)
+    chunk_length = max(round(60 * rate_hz), MIN_CHUNK_FRAMES)
+    length = beats.kernel_geometry(rate_hz)[0]
+    result = []
+    for index, _, group in _groups_with_waves(recording):
+        channel = prepare(recording.channels[index], recording.samples[index])
+        job = ChannelJob(channel, group, index, chunk_length, (model,), settings, NumpyEngine())
+        choice = choose(job, prdn=prdn)
+        if not choice.cascade.kernels.n_kernels:
+            none = np.zeros(0, np.int32)
+            choice = replace(choice, cascade=replace(choice.cascade, events=beats.Events(none, none)))
+            group = replace(group, starts=np.zeros(0, np.int64))
+        encoded = search(replace(job, group=group), choice, prdn=prdn)
+        profile = encoded.coding.profile
+        assert profile is not None
+        expected = profile.expected(model.contexts).astype(np.int32)
+        for part, quantised in zip(encoded.parts, encoded.quantised, strict=True):
+            phases = phases_of_part(model, part, group.starts, kernel_length=length)
+            expected_at = [row[phase] for row, phase in zip(expected, phases, strict=True)]
+            active = [code > 0 for code in profile.scale_codes.tolist()]
+            result.append((TrainingPart(kind, quantised, expected_at, active), profile, phases))
+    return result
 
 
-def finish_model(groups: tuple[KernelGroup, ...], sources: list[TrainingSource], *, metadata: dict[str, Any], n_rounds: int,
-                 on_round: Callable[[str], None]) -> Model:
-    """A model of given kernels with statistics fitted to the sources."""
-    if not sources:
+def train_statistics(
+    groups: tuple[KernelGroup, ...],
+    kinds: list[list[TrainingSource]],
+    *,
+    metadata: dict[str, Any],
+    n_rounds: int,
+    on_message: Callable[[str], None],
+) -> Model:
+    """A model of given kernels, with statistics fitted to some minutes of each recording.
+
+    Parameters
+    ----------
+    kinds
+        Recordings by kind of signal; each kind gets a weight set of its own.
+    """
+    if not kinds or not all(kinds):
         raise InvalidSignalError("there is no recording to train on")
-    return train_statistics(Model(groups, neutral_contexts(groups), metadata), sources, n_rounds=n_rounds, on_round=on_round)
+    jobs = [
+        (_segment(source.recording, index), prdn, kind)
+        for kind, sources in enumerate(kinds)
+        for index, source in enumerate(sources)
+        for prdn in STATISTICS_PRDN
+    ]
+
+    def encode(model: Model) -> list[tuple[TrainingPart, Profile, list[NDArray[np.int64]]]]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            results = list(pool.map(lambda job: _encode_part(model, *job), jobs))
+        on_message(f"statistics: {len(jobs)} encodings")
+        return [each for result in results for each in result]
+
+    return fit_contexts(
+        Model(groups, neutral_contexts(groups), metadata), encode, n_kinds=len(kinds), n_rounds=n_rounds
+    )

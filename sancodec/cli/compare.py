@@ -1,0 +1,168 @@
+"""``sancodec compare``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from sancodec.cli import options
+from sancodec.cli.files import SAN_SUFFIX, open_container, read_recording
+from sancodec.cli.terminal import quantity, table, write_json
+from sancodec.errors import InvalidSignalError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sancodec.codec.recording import Recording
+
+_BANDS_HZ = ((0.05, 0.5), (0.5, 5.0), (5.0, 15.0), (15.0, 40.0), (40.0, 150.0))
+_BEAT_TOLERANCE_S = 0.15
+
+
+@click.command("compare")
+@click.argument("original")
+@click.argument("file")
+@click.option(
+    "--rate", "rate_hz", type=click.FloatRange(min=0, min_open=True), metavar="HZ", help="Sampling rate of .npy files."
+)
+@options.model
+@options.engine
+@options.common
+def command(
+    original: str,
+    file: str,
+    rate_hz: float | None,
+    model_names: tuple[str, ...],
+    engine_name: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Tell what was lost between ORIGINAL and FILE, a .san file or a restored record.
+
+    PRDN, PRD, RMSE, largest error and SNR of each channel; the SNR in frequency bands; and how many of the waves
+    found in the original are found in FILE within 150 ms.
+
+    \b
+    sancodec compare 100.hea 100.san
+    """
+    before = read_recording(original, sampling_rate_hz=rate_hz)
+    if file.endswith(SAN_SUFFIX):
+        from sancodec.codec.decoder import RecordingReader
+
+        with open_container(file) as container:
+            reader = RecordingReader(
+                container, engine=options.engine_of(engine_name), models=options.models_of(model_names)
+            )
+            after = reader.read()
+    else:
+        after = read_recording(file, sampling_rate_hz=rate_hz)
+    content = {"original": original, "file": file, **compare(before, after)}
+    if as_json:
+        write_json(content)
+    elif not quiet:
+        click.echo(_text(content))
+
+
+def compare(before: Recording, after: Recording) -> dict[str, Any]:
+    """What ``compare`` tells, as one JSON object.
+
+    Raises
+    ------
+    InvalidSignalError
+        When the recordings have different shapes.
+    """
+    from sancodec.codec.quality import measure
+
+    shapes = [tuple(len(samples) for samples in recording.samples) for recording in (before, after)]
+    if shapes[0] != shapes[1]:
+        raise InvalidSignalError(
+            f"the recordings have {shapes[0]} and {shapes[1]} samples per channel; they must be the same"
+        )
+    channels = []
+    for index, (channel, x, y) in enumerate(zip(before.channels, before.samples, after.samples, strict=True)):
+        quality = measure(x, y, gain=channel.gain, baseline=channel.baseline, invalid=channel.invalid)
+        rate_hz = float(before.sampling_rate_hz(index))
+        channels.append(
+            {
+                "name": channel.name,
+                "unit": channel.unit,
+                **asdict(quality),
+                "band_snr_db": _band_snr(x, y, rate_hz, channel.invalid),
+                "beats": _beats(x, y, rate_hz, channel.invalid),
+            }
+        )
+    return {"channels": channels}
+
+
+def _band_snr(x: NDArray[np.int32], y: NDArray[np.int32], rate_hz: float, invalid: int | None) -> dict[str, float]:
+    """SNR in dB per frequency band, of averaged periodograms of up to 8 s."""
+    size = min(len(x), max(16, round(8 * rate_hz)))
+    n_windows = len(x) // size
+    signal = np.where(x == invalid, 0, x)[: n_windows * size].astype(np.float64).reshape(n_windows, size)
+    error = (
+        np.where(x == invalid, 0, y.astype(np.int64) - x)[: n_windows * size]
+        .astype(np.float64)
+        .reshape(n_windows, size)
+    )
+    window = np.hanning(size + 2)[1:-1]
+    centred = signal - signal.mean(axis=1, keepdims=True)
+    power = [(np.abs(np.fft.rfft(part * window, axis=1)) ** 2).mean(axis=0) for part in (centred, error)]
+    frequency = np.fft.rfftfreq(size, 1 / rate_hz)
+    result = {}
+    for low, high in _BANDS_HZ:
+        inside = (frequency >= low) & (frequency < high)
+        if inside.any() and low < rate_hz / 2:
+            of_signal, of_error = power[0][inside].sum(), power[1][inside].sum()
+            ratio = 10 * float(np.log10(of_signal / of_error)) if of_error > 0 and of_signal > 0 else float("inf")
+            result[f"{low:g}-{high:g} Hz"] = ratio
+    return result
+
+
+def _beats(x: NDArray[np.int32], y: NDArray[np.int32], rate_hz: float, invalid: int | None) -> dict[str, int]:
+    """Waves that the encoder's detector finds in both signals."""
+    from sancodec.codec.detection import detect_events
+    from sancodec.codec.missing import filled, missing_runs
+
+    if not 50 <= rate_hz <= 2500 or len(x) < 2 * rate_hz:
+        return {"original": 0, "file": 0, "matched": 0}
+    found = []
+    for samples in (x, y):
+        signal = filled(samples, missing_runs(samples, invalid))
+        found.append(detect_events((signal - signal.mean())[None], sampling_rate_hz=rate_hz)[0])
+    if not len(found[0]) or not len(found[1]):
+        return {"original": len(found[0]), "file": len(found[1]), "matched": 0}
+    nearest = np.abs(
+        found[0][:, None]
+        - found[1][np.clip(np.searchsorted(found[1], found[0])[:, None] + [-1, 0], 0, len(found[1]) - 1)]
+    )
+    matched = int((nearest.min(axis=1) <= _BEAT_TOLERANCE_S * rate_hz).sum())
+    return {"original": len(found[0]), "file": len(found[1]), "matched": matched}
+
+
+def _text(content: dict[str, Any]) -> str:
+    rows = [
+        [
+            channel["name"],
+            quantity(channel["prdn"], 4),
+            quantity(channel["prd"]),
+            f"{quantity(channel['rmse'])} {channel['unit']}",
+            f"{quantity(channel['max_error'])} {channel['unit']}",
+            str(channel["max_error_adu"]),
+            quantity(channel["snr_db"]),
+            f"{channel['beats']['matched']}/{channel['beats']['original']}",
+        ]
+        for channel in content["channels"]
+    ]
+    headings = ["channel", "PRDN %", "PRD %", "RMSE", "max error", "adu", "SNR dB", "waves found"]
+    text = f"{content['original']} and {content['file']}\n" + table(headings, rows)
+    bands = list(content["channels"][0]["band_snr_db"])
+    if bands:
+        snr_rows = [
+            [channel["name"], *(quantity(channel["band_snr_db"].get(band, float("inf"))) for band in bands)]
+            for channel in content["channels"]
+        ]
+        text += "\n" + table(["SNR in dB", *bands], snr_rows)
+    return text

@@ -1,0 +1,137 @@
+"""``sancodec train``: kernel models from recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from sancodec.cli.files import new_file, read_recording
+from sancodec.errors import InvalidSignalError, MissingDependencyError, SancodecError
+
+_WAVELETS = ("haar", "sym8")
+
+
+@click.group("train")
+def command() -> None:
+    """Train kernel models (needs the train extra)."""
+
+
+@command.command("bank")
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Model file to write."
+)
+@click.option("--name", help="Name of the model; the output's name by default.")
+@click.option(
+    "--wavelet", type=click.Choice(_WAVELETS), help="Take the kernels of this wavelet and train statistics only."
+)
+@click.option(
+    "--bursty",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    help="Folder of signals of another kind, with bursts and jumps; they get a weight set of their own.",
+)
+@click.option("--exclude", multiple=True, metavar="NAME", help="Record to leave out, such as one of the test split.")
+@click.option("--iterations", default=8000, show_default=True, help="Adam iterations of the kernels.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds of the statistics.")
+@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--note", default="", help="Licence or origin of the data, kept in the model.")
+@click.option("-f", "--force", is_flag=True, help="Replace the output.")
+def bank(
+    source: Path,
+    output: Path,
+    name: str | None,
+    wavelet: str | None,
+    bursty: tuple[Path, ...],
+    exclude: tuple[str, ...],
+    iterations: int,
+    rounds: int,
+    seed: int,
+    note: str,
+    force: bool,
+) -> None:
+    """Train a bank of kernels on the WFDB records of a folder.
+
+    \b
+    sancodec train bank mitdb -o ecg360.sanm --exclude 100 --exclude 105
+    """
+    from sancodec.training.train import STATISTICS_PRDN, TrainingSource, train_statistics
+
+    def sources_of(folder: Path) -> list[TrainingSource]:
+        found = []
+        for header in sorted(folder.glob("*.hea")):
+            if header.stem not in exclude:
+                try:
+                    found.append(TrainingSource(header.stem, read_recording(str(header), sampling_rate_hz=None)))
+                except SancodecError as error:
+                    click.echo(f"left out: {error}", err=True)
+        if not found:
+            raise InvalidSignalError(f"{folder}: there is no WFDB record to train on")
+        return found
+
+    def say(message: str) -> None:
+        click.echo(message, err=True)
+
+    kinds = [sources_of(source)]
+    if bursty:
+        kinds.append([each for folder in bursty for each in sources_of(folder)])
+    groups = (
+        _wavelet_groups(wavelet) if wavelet else _trained_groups(kinds[0], iterations=iterations, seed=seed, say=say)
+    )
+    rate_hz = float(kinds[0][0].recording.frame_rate_hz)
+    metadata: dict[str, Any] = {
+        "name": name or output.stem,
+        "kernels": f"wavelet {wavelet}"
+        if wavelet
+        else "lapped 32 x 128, trained; lowest band split three times by sym4",
+        "records": [[each.name for each in kind] for kind in kinds],
+        "excluded": sorted(exclude),
+        "seed": seed,
+        "iterations": 0 if wavelet else iterations,
+        "statistics_prdn": list(STATISTICS_PRDN),
+        "note": note,
+    }
+    if not wavelet:
+        metadata["sampling_rate_hz"] = rate_hz
+    model = train_statistics(groups, kinds, metadata=metadata, n_rounds=rounds, on_message=say)
+    with new_file(output, force=force) as file:
+        file.write(model.content)
+    say(f"{output}: {len(model.content)} bytes, SHA-256 {model.sha256.hex()}")
+
+
+def _wavelet_groups(wavelet: str) -> tuple[Any, ...]:
+    from sancodec.training.lapped import SYM8, dyadic_groups
+
+    scaling = {"haar": np.array([1.0, 1.0]) / np.sqrt(2), "sym8": SYM8}[wavelet]
+    return tuple(dyadic_groups(scaling, levels=7))
+
+
+def _trained_groups(sources: list[Any], *, iterations: int, seed: int, say: Any) -> tuple[Any, ...]:
+    try:
+        from sancodec.training.bank import N_KERNELS, train_bank
+    except ImportError as error:
+        raise MissingDependencyError(f"training kernels needs torch ({error}); pip install 'sancodec[train]'") from None
+    from sancodec.training.lapped import SYM4, split_lowest
+    from sancodec.training.train import beat_residuals
+
+    residuals = [pair for source in sources for pair in beat_residuals(source.recording)]
+    if not residuals:
+        raise InvalidSignalError("no channel is long enough to train kernels on")
+    losses: list[float] = []
+
+    def on_iteration(index: int, loss: float) -> None:
+        losses.append(loss)
+        if (index + 1) % 1000 == 0:
+            say(f"iteration {index + 1}: {np.mean(losses[-1000:]):.4f} bit per coefficient")
+
+    kernels = train_bank(
+        [signal for signal, _ in residuals],
+        [scale for _, scale in residuals],
+        n_iterations=iterations,
+        seed=seed,
+        on_iteration=on_iteration,
+    )
+    return tuple(split_lowest(kernels, stride=N_KERNELS, levels=3, scaling=SYM4))

@@ -1,0 +1,253 @@
+"""Search the largest quantiser step with which a channel's decoded integers keep the promise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec import beats, quantiser
+from sancodec.codec.channel import Cascade, ChannelJob, Choice, EncodedChannel
+from sancodec.codec.chunks import bands_of, base_windows, bridged, groups_of
+from sancodec.codec.contexts import Profile
+from sancodec.codec.kernels import Model
+from sancodec.codec.missing import mask_of
+from sancodec.codec.quantiser import Bands, ErrorSums, Quantised, Step
+from sancodec.codec.synthesis import ChannelCoding, check_amplitudes, reconstruct
+from sancodec.codec.trial import MIN_STEP, TRIAL_SAMPLES, part_phases, sample_of, with_best_weights
+from sancodec.errors import CorruptError, QualityError
+
+_AIM = 0.998
+_ACCEPT = 0.995
+_SAMPLE_ROUNDS = 3
+_MAX_ROUNDS = 24
+_ENOUGH_ROUNDS = 8
+_NARROW = 1.002
+_USELESS = 0.5
+_FIRST_OFFSETS = (8, 4, 2)
+
+
+class Bracket:
+    """Root search on log step against log (error over target), which rises with the step."""
+
+    def __init__(self) -> None:
+        self._low: tuple[float, float] | None = None
+        self._high: tuple[float, float] | None = None
+        self._last: tuple[float, float] | None = None
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether nothing is left to gain between the largest good and the smallest bad step."""
+        return self._low is not None and self._high is not None and self._high[0] / self._low[0] < _NARROW
+
+    def next_step(self, step: float, ratio: float) -> float:
+        """Take in a measurement and propose the next step, by secant or, where that leaves the bracket, by halving."""
+        point = (step, max(ratio, 1e-6))
+        if ratio <= 1:
+            self._low = point if self._low is None else max(self._low, point)
+        else:
+            self._high = point if self._high is None else min(self._high, point)
+        slope = 0.9
+        if self._last is not None and abs(math.log(step / self._last[0])) > 1e-4:
+            estimate = math.log(point[1] / self._last[1]) / math.log(step / self._last[0])
+            slope = estimate if 0.2 < estimate < 8 else slope
+        self._last = point
+        proposal = step * math.exp(min(max(math.log(_AIM / point[1]) / slope, -1.4), 1.4))
+        if self._low is not None and self._high is not None:
+            # A secant from where the error vanishes, as it can on integers, is worth nothing.
+            steep = self._low[1] < _USELESS
+            if steep or not self._low[0] < proposal < self._high[0]:
+                proposal = math.sqrt(self._low[0] * self._high[0])
+        return max(proposal, MIN_STEP)
+
+
+def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
+    """Encode a channel.
+
+    Parameters
+    ----------
+    job
+        Its lead group holds the events that are stored; ``choice.cascade.events`` refers to them.
+    prdn
+        Percent that the decoded integers must not exceed; they come within half a percent of it where they can.
+
+    Raises
+    ------
+    QualityError
+        When no step reaches ``prdn``.
+    """
+    channel, model, cascade = job.channel, choice.model, choice.cascade
+    target = (prdn / 100) ** 2 * channel.scaled_energy
+    step, profile, offsets = _search_in_sample(job, choice, target)
+    all_bands = [
+        Bands.of(bands_of(job.engine.similarity(model, bridged(cascade.residual, part, model)))) for part in job.parts
+    ]
+    all_phases = [part_phases(job, model, part) for part in job.parts]
+    beat_sums = _beat_sums(job, cascade)
+    bracket = Bracket()
+    best: EncodedChannel | None = None
+    reached = math.inf
+    for round_index in range(_MAX_ROUNDS):
+        rounded = Step.nearest(step)
+        quantised, sums = _quantise(job, model, all_bands, profile, all_phases, rounded.value, offsets)
+        measured = quantiser.profile_of(
+            model.contexts,
+            [part.magnitudes for part in quantised],
+            all_phases,
+            with_phases=len(job.group.starts) > 0,
+            weight_set=profile.weight_set,
+        )
+        coding = ChannelCoding(
+            channel.offset,
+            channel.minimum,
+            channel.maximum,
+            0,
+            model,
+            replace(rounded, exponent=rounded.exponent + channel.exponent),
+            sums.offsets(),
+            replace(cascade.kernels, exponent=cascade.kernels.exponent + channel.exponent),
+            _without_empty_bands(measured, quantised),
+        )
+        decoded = _decode(job, coding, quantised, beat_sums)
+        ratio = math.sqrt(_squared_error(job, decoded) / channel.energy) * 100 / prdn
+        reached = min(reached, ratio * prdn)
+        if ratio <= 1 and (best is None or ratio * prdn > best.prdn):
+            best = EncodedChannel(coding, cascade.events, job.parts, quantised, decoded, ratio * prdn)
+        if _ACCEPT <= ratio <= 1 or (rounded.value <= MIN_STEP and ratio > 1):
+            break
+        step = bracket.next_step(rounded.value, ratio)
+        if best is not None and (round_index >= _ENOUGH_ROUNDS or bracket.is_narrow):
+            break
+    if best is None:
+        raise QualityError(
+            f"channel {channel.description.name!r}: PRDN {prdn:g} % cannot be reached; "
+            f"the best was {reached:.4g} %. Ask for a larger PRDN"
+        )
+    if not job.settings.multiplier:
+        return best
+    stored = best.coding.profile
+    assert stored is not None
+    return replace(
+        best,
+        quantised=[
+            quantiser.classified(each, model, base_windows(model, stored, phases), weight_set=stored.weight_set)
+            for each, phases in zip(best.quantised, all_phases, strict=True)
+        ],
+    )
+
+
+def _search_in_sample(job: ChannelJob, choice: Choice, target: float) -> tuple[float, Profile, tuple[int, int, int]]:
+    """A first step, with the profile and offsets that belong to it, from a sample of the chunks.
+
+    They stay as they are afterwards: rounding that followed its own profile would drift and never converge.
+    """
+    channel, model = job.channel, choice.model
+    # Rounding to integers adds about 1/12 while the error is not small against 1.
+    exact_ratio = 1 + min(channel.n_valid * 4.0**-channel.exponent / 12 / target, 0.3)
+    sample = sample_of(job, model, choice.cascade.residual, TRIAL_SAMPLES)
+    step, offsets, weight_set = choice.step, _FIRST_OFFSETS, 0
+    quantised, _ = quantiser.quantise_plain(sample.bands, step=step)
+    bracket = Bracket()
+    for round_index in range(_SAMPLE_ROUNDS):
+        profile = quantiser.profile_of(
+            model.contexts,
+            [quantised.magnitudes],
+            [sample.phases],
+            with_phases=len(job.group.starts) > 0,
+            weight_set=weight_set,
+        )
+        if round_index == 0:
+            profile = with_best_weights(model, profile, quantised, sample.phases)
+            weight_set = profile.weight_set
+        parts, sums = _quantise(job, model, [sample.bands], profile, [sample.phases], step, offsets)
+        quantised, offsets = parts[0], sums.offsets()
+        ratio = math.sqrt(sums.squared_error(step, offsets) * exact_ratio * sample.factor / target)
+        if round_index == 1:
+            bracket = Bracket()
+        step = bracket.next_step(step, ratio)
+    return step, profile, offsets
+
+
+def _quantise(
+    job: ChannelJob,
+    model: Model,
+    all_bands: list[Bands],
+    profile: Profile,
+    all_phases: list[list[NDArray[np.int64]]],
+    step: float,
+    offsets: tuple[int, int, int],
+) -> tuple[list[Quantised], ErrorSums]:
+    if job.settings.multiplier:
+        rounding = quantiser.rounding_of(
+            model.contexts, multiplier=job.settings.multiplier, weight_set=profile.weight_set, offsets=offsets
+        )
+        everywhere = profile.with_all_bands()
+        results = [
+            quantiser.quantise(
+                bands,
+                model,
+                base_windows(model, everywhere, phases),
+                weight_set=profile.weight_set,
+                step=step,
+                rounding=rounding,
+            )
+            for bands, phases in zip(all_bands, all_phases, strict=True)
+        ]
+    else:
+        results = [quantiser.quantise_plain(bands, step=step) for bands in all_bands]
+    total = ErrorSums()
+    for _, sums in results:
+        total.squares += sums.squares
+        total.errors += sums.errors
+        total.counts += sums.counts
+    return [quantised for quantised, _ in results], total
+
+
+def _beat_sums(job: ChannelJob, cascade: Cascade) -> list[NDArray[np.int64]]:
+    """What the beat layer adds, int64 ``(chunk, sample)`` per part."""
+    if not cascade.kernels.n_kernels:
+        return [np.zeros((part.n_chunks, part.length), np.int64) for part in job.parts]
+    n_samples = len(job.channel.signal)
+    rendered = beats.render(job.group.starts, cascade.events, cascade.kernels, n_samples=n_samples)
+    return [
+        rendered[part.first_sample : part.first_sample + part.n_chunks * part.length].reshape(-1, part.length)
+        for part in job.parts
+    ]
+
+
+def _decode(
+    job: ChannelJob, coding: ChannelCoding, quantised: list[Quantised], beat_sums: list[NDArray[np.int64]]
+) -> NDArray[np.int32]:
+    """The samples that a decoder will give."""
+    assert coding.model is not None
+    decoded = []
+    for part, each, beat_sum in zip(job.parts, quantised, beat_sums, strict=True):
+        amplitudes = groups_of(quantiser.amplitudes_of(each, coding.offsets), coding.model)
+        try:
+            check_amplitudes(coding.model, amplitudes)
+            bank_sum = job.engine.synthesise(coding.model, amplitudes)[:, : part.length]
+            decoded.append(reconstruct(coding, bank_sum, beat_sum).ravel())
+        except CorruptError as error:
+            raise QualityError(
+                f"channel {job.channel.description.name!r}: this quality is beyond the exact range of the codec "
+                f"({error}). Ask for a larger PRDN"
+            ) from None
+    result = np.concatenate(decoded)
+    if len(job.channel.runs):
+        assert job.channel.description.invalid is not None
+        result[mask_of(job.channel.runs, len(result))] = job.channel.description.invalid
+    return result
+
+
+def _squared_error(job: ChannelJob, decoded: NDArray[np.int32]) -> float:
+    difference = (decoded - job.channel.samples.astype(np.int64)).astype(np.float64)
+    return float(difference @ difference)
+
+
+def _without_empty_bands(profile: Profile, quantised: list[Quantised]) -> Profile:
+    """Switch off the bands that hold no coefficient, and no other."""
+    n_bands = len(profile.scale_codes)
+    used = np.array([any(part.magnitudes[band].any() for part in quantised) for band in range(n_bands)])
+    return replace(profile, scale_codes=np.where(used, np.maximum(profile.scale_codes, 1), 0))

@@ -1,0 +1,180 @@
+"""Choose bank and beat layer of a channel by trial, on a sample of its chunks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec import beats, quantiser
+from sancodec.codec.beats import BeatKernels, Events
+from sancodec.codec.channel import Cascade, ChannelJob, Choice
+from sancodec.codec.chunks import Part, bands_of, base_windows, bridged, phases_of_part
+from sancodec.codec.contexts import Profile
+from sancodec.codec.detection import windows_at
+from sancodec.codec.kernels import Model
+from sancodec.codec.quantiser import Bands, Quantised
+
+MIN_STEP = 2.0**-7
+TRIAL_SAMPLES = 110_000
+_STEP_TRIAL_SAMPLES = 45_000
+_STEP_PER_RMSE = 2.6
+_EVENT_BITS = 12.0
+_KERNEL_SAMPLE_BITS = 4.0
+_MIN_EVENTS = 8
+# What a bit is worth, in squared steps, when two ways of coding are compared at one step.
+_STEP_SQUARES_PER_BIT = 0.12
+# Optimised rounding loses a little more than the plain dead zone, and meets the target at a smaller step.
+_ROUNDING_FACTOR = 0.96
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Bands and beat phases of some chunks, and the factor from them to the whole channel."""
+
+    bands: Bands
+    phases: list[NDArray[np.int64]]
+    factor: float
+
+
+def part_phases(job: ChannelJob, model: Model, part: Part) -> list[NDArray[np.int64]]:
+    """Beat phases per band of one part of a job's channel."""
+    kernel_length = beats.kernel_geometry(job.group.sampling_rate_hz)[0]
+    return phases_of_part(model, part, job.group.starts, kernel_length=kernel_length)
+
+
+def sample_of(job: ChannelJob, model: Model, residual: NDArray[np.float32], n_wanted: int) -> Sample:
+    """Evenly spaced chunks of about ``n_wanted`` samples in all; the middle of a file that is one long chunk."""
+    n_samples = len(job.channel.signal)
+    part = job.parts[0]
+    n_trial = max(1, min(part.n_chunks, n_wanted // part.length))
+    if part.length > 2 * n_wanted:
+        part = Part(0, 1, n_wanted, (n_samples - n_wanted) // 2)
+    chosen = np.unique(np.linspace(0, part.n_chunks - 1, n_trial).astype(int)).tolist()
+    pieces = [Part(0, 1, part.length, part.first_sample + index * part.length) for index in chosen]
+    circles = np.concatenate([bridged(residual, piece, model) for piece in pieces])
+    bands = Bands.of(bands_of(job.engine.similarity(model, circles)))
+    per_piece = [part_phases(job, model, piece) for piece in pieces]
+    phases = [np.concatenate(rows) for rows in zip(*per_piece, strict=True)]
+    return Sample(bands, phases, n_samples / (len(chosen) * part.length))
+
+
+def choose(job: ChannelJob, *, prdn: float) -> Choice:
+    """First the bank, with the middle number of kernels, then that number.
+
+    Parameters
+    ----------
+    prdn
+        The target: what is best depends on it.
+    """
+    group, channel = job.group, job.channel
+    counts = [count for count in job.settings.kernel_counts if count]
+    learnt: dict[int, NDArray[np.float32]] = {}
+    if counts and len(group.starts) >= _MIN_EVENTS:
+        before = beats.kernel_geometry(group.sampling_rate_hz)[1]
+        learnt = beats.learn_kernels(
+            group.filtered[job.index], group.starts + before, counts=counts, sampling_rate_hz=group.sampling_rate_hz
+        )
+    options = [0, *learnt]
+    middle = options[(len(options) + 1) // 2] if learnt else 0
+    target_rmse = prdn / 100 * math.sqrt(channel.scaled_energy / channel.n_valid)
+    rough = cascade_of(job, learnt.get(middle), max(_STEP_PER_RMSE * target_rmse, MIN_STEP))
+    step = _plain_step(sample_of(job, job.models[0], rough.residual, _STEP_TRIAL_SAMPLES).bands, target_rmse)
+    cascades = {middle: cascade_of(job, learnt.get(middle), step)}
+    model, costs = job.models[0], {middle: 0.0}
+    if len(job.models) > 1:
+        trials = [(_trial_cost(job, each, cascades[middle], step), each) for each in job.models]
+        costs[middle], model = min(trials, key=lambda trial: trial[0])
+    elif learnt:
+        costs[middle] = _trial_cost(job, model, cascades[middle], step)
+
+    def cost_of(count: int) -> float:
+        if count not in costs:
+            cascades[count] = cascade_of(job, learnt.get(count), step)
+            costs[count] = _trial_cost(job, model, cascades[count], step)
+        return costs[count]
+
+    # The cost has one minimum over the number of kernels, except that none at all is tried whenever few are best.
+    best = options.index(middle)
+    while best + 1 < len(options) and cost_of(options[best + 1]) < cost_of(options[best]):
+        best += 1
+    while options[best] <= middle and best > 0 and cost_of(options[best - 1]) < cost_of(options[best]):
+        best -= 1
+    if 0 < best <= 2 and cost_of(0) < cost_of(options[best]):
+        best = 0
+    return Choice(model, cascades[options[best]], step)
+
+
+def cascade_of(job: ChannelJob, kernels: NDArray[np.float32] | None, step: float) -> Cascade:
+    """Take the beat layer out of the signal; ``kernels`` is float32 ``(kernel, position)`` of unit norm, or None."""
+    group, channel = job.group, job.channel
+    n_events = len(group.starts)
+    if kernels is None or not len(kernels):
+        none = Events(np.zeros(n_events, np.int32), np.zeros(n_events, np.int32))
+        length = beats.kernel_geometry(group.sampling_rate_hz)[0]
+        return Cascade(BeatKernels(np.zeros((0, length), np.int32), 0), none, channel.signal, 0.0)
+    waves = windows_at(group.filtered[job.index], group.starts, kernels.shape[1])
+    quantised = beats.quantise_kernels(kernels, (waves @ kernels.T).max(axis=1), step=step)
+    penalty = _EVENT_BITS * max(job.settings.multiplier, 0.1) * step**2
+    events, residual = beats.project(channel.signal, group.starts, quantised, penalty=penalty)
+    n_used = int((events.gains > 0).sum())
+    # Gain and kernel id of every event in use; its position is shared by the channels of the group.
+    event_bits = _EVENT_BITS / 2 * (n_used + n_events / len(group.filtered))
+    return Cascade(quantised, events, residual, event_bits + _KERNEL_SAMPLE_BITS * kernels.size)
+
+
+def _trial_cost(job: ChannelJob, model: Model, cascade: Cascade, step: float) -> float:
+    """Bits plus distortion at one step, scaled to the whole channel."""
+    sample = sample_of(job, model, cascade.residual, TRIAL_SAMPLES)
+    plain, _ = quantiser.quantise_plain(sample.bands, step=step)
+    profile = quantiser.profile_of(
+        model.contexts, [plain.magnitudes], [sample.phases], with_phases=len(job.group.starts) > 0
+    )
+    profile = with_best_weights(model, profile, plain, sample.phases)
+    rounding = quantiser.rounding_of(
+        model.contexts, multiplier=max(job.settings.multiplier, 0.06), weight_set=profile.weight_set
+    )
+    quantised, sums = quantiser.quantise(
+        sample.bands,
+        model,
+        base_windows(model, profile.with_all_bands(), sample.phases),
+        weight_set=profile.weight_set,
+        step=step,
+        rounding=rounding,
+    )
+    error = sums.squared_error(step, sums.offsets())
+    bits = quantiser.coded_bits(quantised, rounding, active=(profile.scale_codes > 0).tolist())
+    return (bits + error / step**2 / _STEP_SQUARES_PER_BIT) * sample.factor + cascade.side_bits
+
+
+def with_best_weights(model: Model, profile: Profile, quantised: Quantised, phases: list[NDArray[np.int64]]) -> Profile:
+    """The profile with the set of band weights under which the coefficients take the fewest bits."""
+    if model.contexts.n_weight_sets == 1:
+        return profile
+    active = (profile.scale_codes > 0).tolist()
+
+    def bits(candidate: Profile) -> float:
+        rounding = quantiser.rounding_of(model.contexts, multiplier=0.0, weight_set=candidate.weight_set)
+        base_at = base_windows(model, candidate, phases)
+        each = quantiser.classified(quantised, model, base_at, weight_set=candidate.weight_set)
+        return quantiser.coded_bits(each, rounding, active=active)
+
+    return min((replace(profile, weight_set=index) for index in range(model.contexts.n_weight_sets)), key=bits)
+
+
+def _plain_step(bands: Bands, target_rmse: float) -> float:
+    """The step at which dead-zone quantisation meets a root mean square error, by bisection."""
+    count = sum(band.size for band in bands.absolute)
+    low = math.log(max(MIN_STEP, target_rmse * 1.5))
+    high = math.log(max(MIN_STEP * 2, target_rmse * 16))
+    for _ in range(7):
+        middle = (low + high) / 2
+        step = math.exp(middle)
+        _, sums = quantiser.quantise_plain(bands, step=step)
+        if sums.squared_error(step, sums.offsets()) > target_rmse**2 * count:
+            high = middle
+        else:
+            low = middle
+    return max(_ROUNDING_FACTOR * math.exp((low + high) / 2), MIN_STEP)
