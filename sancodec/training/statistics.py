@@ -36,10 +36,10 @@ def phase_groups_of(groups: tuple[KernelGroup, ...]) -> NDArray[np.uint8]:
     return np.searchsorted(edges, np.arange(n_bands), side="right").astype(np.uint8)
 
 
-def neutral_contexts(groups: tuple[KernelGroup, ...]) -> ContextModel:
+def neutral_contexts(groups: tuple[KernelGroup, ...], n_sets: int = 1) -> ContextModel:
     """A start before any data: the profile alone, geometric magnitudes of the class's mean."""
     n_bands = sum(group.n_kernels for group in groups)
-    weights = np.zeros((1, n_bands, 4), np.uint16)
+    weights = np.zeros((n_sets, n_bands, 4), np.uint16)
     weights[:, :, 0] = 256
     counts = np.zeros((N_CLASSES, N_SYMBOLS))
     for activity in range(N_CLASSES):
@@ -47,7 +47,7 @@ def neutral_contexts(groups: tuple[KernelGroup, ...]) -> ContextModel:
         ratio = mean / (1 + mean)
         counts[activity] = 1e6 * (1 - ratio) * ratio ** np.arange(N_SYMBOLS)
         counts[activity, ESCAPE] = 1e6 * ratio**ESCAPE
-    return ContextModel(weights, phase_groups_of(groups), frequencies_of(counts)[None])
+    return ContextModel(weights, phase_groups_of(groups), np.repeat(frequencies_of(counts)[None], n_sets, axis=0))
 
 
 def frequencies_of(counts: NDArray[np.float64]) -> NDArray[np.uint16]:
@@ -77,6 +77,8 @@ class TrainingPart:
     ----------
     kind
         Index of the weight set that this kind of signal is for.
+    weight_set
+        The one it was encoded with, to which its classes belong.
     expected_at
         Per band, int32 ``(chunk, window)``: the profile itself, in 1/256.
     active
@@ -84,6 +86,7 @@ class TrainingPart:
     """
 
     kind: int
+    weight_set: int
     quantised: Quantised
     expected_at: list[NDArray[np.int32]]
     active: list[bool]
@@ -109,8 +112,7 @@ class WeightFit:
 
     def add(self, part: TrainingPart) -> None:
         """Take in one channel's coefficients."""
-        # The round before fitted one weight set a kind, the very first has one for all.
-        n_direct = self.model.contexts.n_direct[min(part.kind, self.model.contexts.n_weight_sets - 1)]
+        n_direct = self.model.contexts.n_direct[part.weight_set]
         parents: list[tuple[int, NDArray[np.int32]]] = []
         quantised = part.quantised
         for band, (magnitude, expected) in enumerate(zip(quantised.magnitudes, part.expected_at, strict=True)):

@@ -121,7 +121,7 @@ def _encode_part(
             phases = phases_of_part(model, part, group.starts, kernel_length=length)
             expected_at = [row[phase] for row, phase in zip(expected, phases, strict=True)]
             active = [code > 0 for code in profile.scale_codes.tolist()]
-            result.append((TrainingPart(kind, quantised, expected_at, active), profile, phases))
+            result.append((TrainingPart(kind, profile.weight_set, quantised, expected_at, active), profile, phases))
     return result
 
 
@@ -156,5 +156,5 @@ def train_statistics(
         return [each for result in results for each in result]
 
     return fit_contexts(
-        Model(groups, neutral_contexts(groups), metadata), encode, n_kinds=len(kinds), n_rounds=n_rounds
+        Model(groups, neutral_contexts(groups, len(kinds)), metadata), encode, n_kinds=len(kinds), n_rounds=n_rounds
     )

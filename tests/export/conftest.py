@@ -14,9 +14,9 @@ MakeAmplitudes = Callable[[Model, int, int], list[np.ndarray]]
 
 def model_of(name: str, groups: list[KernelGroup]) -> Model:
     n_bands = sum(group.n_kernels for group in groups)
-    frequencies = np.ones((N_CLASSES, N_SYMBOLS), np.uint16)
-    frequencies[:, 0] = 4096 - (N_SYMBOLS - 1)
-    contexts = ContextModel(np.zeros((n_bands, 4), np.uint16), np.zeros(n_bands, np.uint8), frequencies)
+    frequencies = np.ones((1, N_CLASSES, N_SYMBOLS), np.uint16)
+    frequencies[:, :, 0] = 4096 - (N_SYMBOLS - 1)
+    contexts = ContextModel(np.zeros((1, n_bands, 4), np.uint16), np.zeros(n_bands, np.uint8), frequencies)
     return Model(tuple(groups), contexts, {"name": name})
 
 
