@@ -52,7 +52,8 @@ def recording_of(samples: NDArray[Any], *, sampling_rate_hz: float | Fraction) -
     array = np.asarray(samples)
     if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
         raise InvalidSignalError(
-            f"samples are {array.dtype} of {array.ndim} dimensions; integers of shape (channel, sample) or (sample,) are needed"
+            f"samples are {array.dtype} of {array.ndim} dimensions; "
+            "integers of shape (channel, sample) or (sample,) are needed"
         )
     if array.size and (int(array.min()) < INT32_MIN or int(array.max()) > INT32_MAX):
         raise InvalidSignalError(f"samples reach {int(array.min())}…{int(array.max())}; values must fit in 32 bits")
@@ -67,7 +68,7 @@ def recording_of(samples: NDArray[Any], *, sampling_rate_hz: float | Fraction) -
         for index in range(len(rows))
     )
     rate = sampling_rate_hz if isinstance(sampling_rate_hz, Fraction) else _rate(sampling_rate_hz)
-    source = f"array:{array.dtype.str[1:]}:{array.ndim}"
+    source = f"array:{array.dtype.kind}{array.dtype.itemsize}:{array.ndim}"
     return Recording(channels, tuple(np.ascontiguousarray(row, np.int32) for row in rows), rate, source)
 
 
@@ -178,7 +179,7 @@ def compress_to(
 
 
 def decompress(blob: bytes, *, models: tuple[Model, ...] = (), engine: Engine | None = None) -> NDArray[Any]:
-    """Decode a container to an array: shape and dtype as given to `compress`, int32 ``(channel, sample)`` for recordings.
+    """Decode a container to an array: of shape and dtype as given; recordings as int32 ``(channel, sample)``.
 
     Raises
     ------

@@ -13,7 +13,6 @@ import click
 from sancodec.cli import options
 from sancodec.cli.files import STANDARD_STREAM, check_output, default_output, input_bytes, new_file, read_recording
 from sancodec.cli.terminal import for_each, progress, quantity, table, write_json
-from sancodec.errors import InvalidSignalError
 
 if TYPE_CHECKING:
     from sancodec.codec.encoder import Summary
@@ -212,7 +211,8 @@ def _text(result: dict[str, Any], promised: float) -> str:
     ]
     head = (
         f"{result['input']} -> {result['output']}: {result['output_bytes']:,} bytes, "
-        f"{result['ratio']:.2f}:1 of stored bits, {result['file_ratio']:.2f}:1 of the input's {result['input_bytes']:,} bytes, "
+        f"{result['ratio']:.2f}:1 of stored bits, "
+        f"{result['file_ratio']:.2f}:1 of the input's {result['input_bytes']:,} bytes, "
         f"{result['bits_per_sample']:.3f} bit/sample, {result['beats']} beats, {result['seconds']:.2f} s"
     )
     headings = ["channel", f"PRDN % (≤ {promised:g})", "PRD %", "RMSE", "max error", "adu", "SNR dB", "bank+kernels"]

@@ -119,7 +119,7 @@ def learn_kernels(
 def _lloyd(
     waves: NDArray[np.float32], centres: NDArray[np.float32], n_rounds: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Rounds of assignment by largest gain and of gain-weighted means; centres and the last gains ``(event, kernel)``."""
+    """Rounds of assignment by gain and of gain-weighted means; centres, and the last gains ``(event, kernel)``."""
     gains = waves @ centres.T
     for _ in range(n_rounds):
         assigned = gains.argmax(axis=1)

@@ -185,7 +185,8 @@ class ContainerReader:
 
     def leading_sections(self) -> tuple[list[Section], int]:
         """Sections before the first chunk, and the offset of that chunk (or of the index)."""
-        sections, offset = [], _PREFIX.size
+        sections: list[Section] = []
+        offset = _PREFIX.size
         while True:
             self._file.seek(offset)
             kind = self._file.read(1)
@@ -195,7 +196,7 @@ class ContainerReader:
             sections.append(section)
 
     def chunk_offsets(self, first: int) -> list[int]:
-        """Offsets of the chunk sections, by the index; by walking from ``first`` where the index is damaged or missing."""
+        """Offsets of the chunk sections: by the index, or by walking from ``first`` where the index is unusable."""
         try:
             return self._indexed_offsets()
         except FormatError:

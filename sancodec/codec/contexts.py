@@ -29,7 +29,8 @@ def _class_of_expected() -> NDArray[np.uint8]:
     expected = np.arange(_MAX_EXPECTED + 1, dtype=np.int64)
     exponent = np.maximum(np.frexp(expected.astype(np.float64))[1] - 1, 0)
     upper_half = expected * expected >= (np.int64(2) << (2 * exponent))
-    return np.minimum(2 * exponent + upper_half, N_CLASSES - 1).astype(np.uint8)
+    classes: NDArray[np.uint8] = np.minimum(2 * exponent + upper_half, N_CLASSES - 1).astype(np.uint8)
+    return classes
 
 
 _CLASS = _class_of_expected()
@@ -99,7 +100,8 @@ class Profile:
         shift = 8 - (quarter >> 2)  # 2**(q/4) * 2**8 = mantissa * 2**(q//4 - 8)
         mantissa = _QUARTER_POWERS[quarter & 3]
         expected = np.where(shift >= 0, mantissa >> np.clip(shift, 0, 62), mantissa << np.clip(-shift, 0, 16))
-        return np.minimum(expected, _MAX_EXPECTED)
+        capped: NDArray[np.int64] = np.minimum(expected, _MAX_EXPECTED)
+        return capped
 
     def base(self, model: ContextModel) -> NDArray[np.int32]:
         """The profile's weighted share of the expected magnitude, in 1/256, shape ``(band, N_PHASES + 1)``."""
@@ -181,7 +183,7 @@ class BandParents:
         self._previous = [(stride, capped), *self._previous[:1]]
 
     def classes(self, band: int, stride: int, base_at: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """Activity class at every window of ``band``; ``base_at`` is the profile's share there, ``(stream, window)``."""
+        """Activity class at every window of ``band``; ``base_at`` is the profile's share there."""
         weights = self._weights[band]
         expected = base_at.copy()
         for generation, (parent_stride, magnitude) in enumerate(self._previous):

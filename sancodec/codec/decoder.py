@@ -82,9 +82,8 @@ class RecordingReader:
             or kinds[1:].count(SectionType.CODING) != 1
             or kinds[-1] != SectionType.CODING
         ):
-            raise CorruptError(
-                f"sections {', '.join(map(section_name, kinds))} before the first chunk; HEADER, MODEL…, CODING is expected"
-            )
+            found = ", ".join(map(section_name, kinds))
+            raise CorruptError(f"{found} before the first chunk; HEADER, MODEL…, CODING is expected")
         self.header: Header = decode_header(sections[0].payload)
         embedded = tuple(decode_model(section.payload) for section in sections[1:-1])
         self.embedded_models = embedded
@@ -207,10 +206,8 @@ class RecordingReader:
 
     def _decode_batch(self, batch: Sequence[_ChunkStreams]) -> list[list[NDArray[np.int32]]]:
         units = [_Unit(chunk, channel, slot) for chunk in batch for slot, channel in enumerate(self._coded)]
-        if self.header.coder == CODER_CLASS:
-            quantised = self._decode_classes(units)
-        else:
-            quantised = self._decode_tokens(units)
+        decode = self._decode_classes if self.header.coder == CODER_CLASS else self._decode_tokens
+        quantised = decode(units)
         samples: dict[tuple[int, int], NDArray[np.int32]] = {}
         by_shape: dict[tuple[int, int], list[int]] = {}
         for number, unit in enumerate(units):
@@ -221,9 +218,9 @@ class RecordingReader:
             )
             for number, row in zip(numbers, decoded, strict=True):
                 samples[units[number].chunk.index, channel] = row
-        result = []
+        result: list[list[NDArray[np.int32]]] = []
         for chunk in batch:
-            row = []
+            channels: list[NDArray[np.int32]] = []
             for channel, description in enumerate(self.header.channels):
                 length = chunk.n_frames * description.samples_per_frame
                 decoded_channel = samples.get((chunk.index, channel))
@@ -236,8 +233,8 @@ class RecordingReader:
                             f"chunk {chunk.index}: channel {channel} has missing samples, but no value to mark them"
                         )
                     decoded_channel[mask_of(runs, length)] = description.invalid
-                row.append(decoded_channel)
-            result.append(row)
+                channels.append(decoded_channel)
+            result.append(channels)
         return result
 
     def _synthesise(self, channel: int, units: list[_Unit], quantised: list[Quantised]) -> list[NDArray[np.int32]]:

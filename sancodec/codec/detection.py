@@ -44,17 +44,18 @@ def energy_ratio(filtered: NDArray[np.float32], *, sampling_rate_hz: float) -> N
         if scale > 0:
             energy += squared / scale
     window = np.hanning(max(3, round(_SMOOTHING_S * sampling_rate_hz)) + 2).astype(np.float32)
-    smooth = np.convolve(energy, window / window.sum(), mode="same")
+    smooth = np.convolve(energy, window / window.sum(), mode="same").astype(np.float32, copy=False)
     span = max(1, round(_THRESHOLD_WINDOW_S * sampling_rate_hz))
     n_spans = max(1, len(smooth) // span)
     edges = np.linspace(0, len(smooth), n_spans + 1).astype(int)
     step = max(1, round(0.02 * sampling_rate_hz))
     shortest = int(np.diff(edges).min())
     spans = smooth[edges[:-1, None] + np.arange(0, shortest, step)]  # (span, position)
-    thresholds = np.percentile(spans, 98, axis=1)
-    thresholds = np.minimum(thresholds, 4 * np.median(thresholds))
-    floor = max(float(thresholds.max()) * 1e-6, np.finfo(np.float32).tiny)
-    return smooth / np.repeat(np.maximum(thresholds, floor), np.diff(edges)).astype(np.float32)
+    highest: NDArray[np.float64] = np.percentile(spans, 98, axis=1)
+    thresholds = np.minimum(highest, 4 * np.median(highest))
+    floor = max(float(thresholds.max()) * 1e-6, float(np.finfo(np.float32).tiny))
+    per_sample = np.repeat(np.maximum(thresholds, floor), np.diff(edges)).astype(np.float32)
+    return np.divide(smooth, per_sample, dtype=np.float32)
 
 
 def extrema(ratio: NDArray[np.float32], *, threshold: float, min_distance: int) -> NDArray[np.int64]:

@@ -33,7 +33,7 @@ def digest_of(samples: list[NDArray[np.int32]]) -> int:
     """CRC-32 of the decoded samples, channel after channel, as little-endian int32."""
     crc = 0
     for channel in samples:
-        crc = zlib.crc32(np.ascontiguousarray(channel, "<i4"), crc)
+        crc = zlib.crc32(np.ascontiguousarray(channel, "<i4").data, crc)
     return crc
 
 
@@ -80,7 +80,8 @@ def split_fields(payload: bytes, where: str) -> ChunkFields:
     n_raw, position = decode_varint(payload, position, where)
     if position + n_events + n_raw > len(payload):
         raise TruncatedError(
-            f"{where}: {n_events} bytes of events and {n_raw} of raw bits are promised, {len(payload) - position} are left"
+            f"{where}: {n_events} bytes of events and {n_raw} of raw bits are promised, "
+            f"{len(payload) - position} are left"
         )
     middle = position + n_events
     return ChunkFields(digest, payload[position:middle], payload[middle : middle + n_raw], payload[middle + n_raw :])

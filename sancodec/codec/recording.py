@@ -111,11 +111,13 @@ class Recording:
         for channel, samples in zip(self.channels, self.samples, strict=True):
             if samples.dtype != np.int32 or samples.ndim != 1:
                 raise InvalidSignalError(
-                    f"channel {channel.name!r}: samples are {samples.dtype} of {samples.ndim} dimensions; one-dimensional int32 is needed"
+                    f"channel {channel.name!r}: samples are {samples.dtype} of {samples.ndim} dimensions; "
+                    "one-dimensional int32 is needed"
                 )
             if len(samples) != n_frames * channel.samples_per_frame:
                 raise InvalidSignalError(
-                    f"channel {channel.name!r}: {len(samples)} samples; {n_frames} frames of {channel.samples_per_frame} were expected"
+                    f"channel {channel.name!r}: {len(samples)} samples; "
+                    f"{n_frames} frames of {channel.samples_per_frame} were expected"
                 )
 
     @property

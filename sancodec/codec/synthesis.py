@@ -19,6 +19,8 @@ MAX_BANK_SUM = 1 << 50
 _REDUCTION_BITS = 10
 _STEP_FRACTION_BITS = 13  # 7 of the amplitude and 16 of the weights, less _REDUCTION_BITS
 _MAX_SUM = 1 << 52
+UNIT_STEP = Step(2048, -11)
+NO_KERNELS = BeatKernels(np.zeros((0, 1), np.int32), 0)
 
 
 class Engine(Protocol):
@@ -70,9 +72,9 @@ class ChannelCoding:
     maximum: int
     lead_group: int = 0
     model: Model | None = None
-    step: Step = Step(2048, -11)
+    step: Step = UNIT_STEP
     offsets: tuple[int, int, int] = (0, 0, 0)
-    kernels: BeatKernels = BeatKernels(np.zeros((0, 1), np.int32), 0)
+    kernels: BeatKernels = NO_KERNELS
     profile: Profile | None = None
 
 
@@ -105,4 +107,5 @@ def reconstruct(coding: ChannelCoding, bank_sum: NDArray[np.float64], beat_sum: 
         raise CorruptError("a decoded sample lies beyond the exact range")
     total = fixed.astype(np.int64) + (beat_sum << (coding.kernels.exponent + FRACTION_BITS))
     samples = coding.offset + ((total + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS)
-    return np.clip(samples, coding.minimum, coding.maximum).astype(np.int32)
+    kept: NDArray[np.int32] = np.clip(samples, coding.minimum, coding.maximum).astype(np.int32)
+    return kept

@@ -11,6 +11,8 @@ from sancodec.api import recording_of
 from sancodec.codec.recording import Recording
 from sancodec.errors import InvalidSignalError
 
+_INTEGER_TYPES = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
+
 
 def read_array(path: Path, *, sampling_rate_hz: float | None) -> Recording:
     """Read integers of shape ``(channel, sample)`` or ``(sample,)``.
@@ -50,10 +52,10 @@ def stacked(recording: Recording) -> np.ndarray[tuple[int, ...], np.dtype[np.int
     if len({len(channel) for channel in recording.samples}) > 1:
         raise InvalidSignalError("channels have different sampling rates; they do not fit in one array. Use --to wfdb")
     rows = np.stack(recording.samples)
-    kind, *form = recording.source.split(":")
-    if kind != "array" or len(form) != 2:
+    kind, _, form = recording.source.partition(":")
+    dtype, _, n_dimensions = form.partition(":")
+    if kind != "array" or dtype not in _INTEGER_TYPES:
         return rows
-    dtype, n_dimensions = form
     return (rows[0] if n_dimensions == "1" else rows).astype(dtype)
 
 

@@ -35,6 +35,8 @@ def _mdct_stages() -> list[NDArray[np.float64]]:
 class LappedBank(torch.nn.Module):
     """Orthonormal kernels ``(kernel, position)``, 32 × 128, as a function of free skew-symmetric matrices."""
 
+    start: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("start", torch.tensor(np.stack(_mdct_stages()), dtype=torch.float64))
@@ -104,8 +106,7 @@ def train_bank(
         schedule.step()
         if on_iteration is not None:
             on_iteration(iteration, float(loss.detach()))
-    kernels = bank.kernels().detach().numpy()
-    return ordered_by_frequency(kernels)
+    return ordered_by_frequency(bank.kernels().detach().numpy())
 
 
 def ordered_by_frequency(kernels: NDArray[np.float64]) -> NDArray[np.float64]:

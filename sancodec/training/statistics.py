@@ -175,7 +175,8 @@ def symbol_counts(model: Model, quantised: Quantised, active: list[bool]) -> NDA
 
 def smoothed(counts: NDArray[np.float64], prior: ContextModel) -> NDArray[np.float64]:
     """Counts plus a few pseudo-counts of the prior's frequencies, for classes that were seldom met."""
-    return counts + _MIN_COUNT * prior.frequencies[0] / TOTAL
+    result: NDArray[np.float64] = counts + _MIN_COUNT * prior.frequencies[0] / TOTAL
+    return result
 
 
 def fit_contexts(
