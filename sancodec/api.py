@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec.beats import Events
 from sancodec.codec.decoder import RecordingReader
 from sancodec.codec.encoder import DEFAULT_CHUNK_S, Summary, encode_recording
 from sancodec.codec.kernels import Model
@@ -202,3 +206,92 @@ def decompress_recording(blob: bytes, *, models: tuple[Model, ...] = (), engine:
         When the bytes are damaged.
     """
     return RecordingReader(io.BytesIO(blob), engine=engine or default_engine(), models=models).read()
+
+
+class OpenRecording:
+    """A container opened for reading parts of it; use as a context manager.
+
+    ``record[channel, first:last]`` gives stored integers and decodes only the chunks it needs.
+    """
+
+    def __init__(self, file: BinaryIO, *, models: tuple[Model, ...] = (), engine: Engine | None = None) -> None:
+        self._file = file
+        self._reader = RecordingReader(file, engine=engine or default_engine(), models=models)
+
+    def __enter__(self) -> OpenRecording:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What the integers of each channel mean."""
+        return self._reader.header.channels
+
+    @property
+    def frame_rate_hz(self) -> Fraction:
+        return self._reader.header.frame_rate_hz
+
+    def n_samples(self, channel: int) -> int:
+        """Samples of a channel."""
+        return self._reader.header.n_frames * self.channels[channel].samples_per_frame
+
+    def events(self, channel: int) -> tuple[NDArray[np.int64], Events]:
+        """Beat events of a channel without decoding its waveform.
+
+        Returns
+        -------
+        First sample of each event's kernel window, and the events' kernel ids and gains.
+        """
+        return self._reader.events(channel)
+
+    def __getitem__(self, key: tuple[int, slice]) -> NDArray[np.int32]:
+        """Samples ``first:last`` of one channel, in stored units; int32 ``(sample,)``.
+
+        Raises
+        ------
+        IndexError
+            When there is no such channel.
+        FormatError
+            Naming the chunk, when one that is needed is damaged.
+        """
+        channel, span = key
+        if not -len(self.channels) <= channel < len(self.channels):
+            raise IndexError(f"channel {channel} of {len(self.channels)}")
+        first, last, step = span.indices(self.n_samples(channel))
+        if step < 1:
+            raise IndexError(f"a slice with step {step}; only forward steps are supported")
+        if first >= last:
+            return np.zeros(0, np.int32)
+        length = self._reader.header.chunk_frames * self.channels[channel].samples_per_frame
+        first_chunk, last_chunk = first // length, -(-last // length)
+        parts = [samples[channel] for _, samples in self._reader.chunks(first_chunk, last_chunk)]
+        return np.concatenate(parts)[first - first_chunk * length : last - first_chunk * length : step]
+
+
+def open_recording(path: str | os.PathLike[str], *, models: tuple[Model, ...] = ()) -> OpenRecording:
+    """Open a ``.san`` file for reading parts of it.
+
+    Examples
+    --------
+    >>> import numpy as np, sancodec, tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "sine.san"
+    >>> x = (500 * np.sin(np.arange(3600) / 20)).astype(np.int16)
+    >>> _ = path.write_bytes(sancodec.compress(x, sampling_rate_hz=360))
+    >>> with sancodec.open(path) as record:
+    ...     record[0, 720:1080].shape
+    (360,)
+    """
+    file = Path(path).open("rb")  # noqa: SIM115 - stays open as long as the OpenRecording
+    try:
+        return OpenRecording(file, models=models)
+    except BaseException:
+        file.close()
+        raise

@@ -64,6 +64,7 @@ def group() -> None:
 
 def main() -> None:
     """Entry point: errors of the input end in one line and exit status 1, usage errors in 2."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # channels run in threads of our own
     from sancodec.errors import SancodecError
 
     try:

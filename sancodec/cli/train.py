@@ -11,7 +11,13 @@ import numpy as np
 from sancodec.cli.files import new_file, read_recording
 from sancodec.errors import InvalidSignalError, MissingDependencyError, SancodecError
 
-_WAVELETS = ("haar", "sym8")
+_TRAINED = "trained"
+_KERNELS = {
+    _TRAINED: "lapped 32 x 128, trained; lowest band split three times by sym4",
+    "haar": "Haar wavelet, 7 levels",
+    "sym8": "sym8 wavelet, 7 levels",
+    "mdct128": "MDCT of 128 bands, sine window; lowest band split twice by sym4",
+}
 
 
 @click.group("train")
@@ -26,7 +32,11 @@ def command() -> None:
 )
 @click.option("--name", help="Name of the model; the output's name by default.")
 @click.option(
-    "--wavelet", type=click.Choice(_WAVELETS), help="Take the kernels of this wavelet and train statistics only."
+    "--kernels",
+    type=click.Choice(list(_KERNELS)),
+    default=_TRAINED,
+    show_default=True,
+    help="Train kernels, or take fixed ones and train statistics only.",
 )
 @click.option(
     "--bursty",
@@ -44,7 +54,7 @@ def bank(
     source: Path,
     output: Path,
     name: str | None,
-    wavelet: str | None,
+    kernels: str,
     bursty: tuple[Path, ...],
     exclude: tuple[str, ...],
     iterations: int,
@@ -78,23 +88,22 @@ def bank(
     kinds = [sources_of(source)]
     if bursty:
         kinds.append([each for folder in bursty for each in sources_of(folder)])
+    is_trained = kernels == _TRAINED
     groups = (
-        _wavelet_groups(wavelet) if wavelet else _trained_groups(kinds[0], iterations=iterations, seed=seed, say=say)
+        _trained_groups(kinds[0], iterations=iterations, seed=seed, say=say) if is_trained else _fixed_groups(kernels)
     )
     rate_hz = float(kinds[0][0].recording.frame_rate_hz)
     metadata: dict[str, Any] = {
         "name": name or output.stem,
-        "kernels": f"wavelet {wavelet}"
-        if wavelet
-        else "lapped 32 x 128, trained; lowest band split three times by sym4",
+        "kernels": _KERNELS[kernels],
         "records": [[each.name for each in kind] for kind in kinds],
         "excluded": sorted(exclude),
         "seed": seed,
-        "iterations": 0 if wavelet else iterations,
+        "iterations": iterations if is_trained else 0,
         "statistics_prdn": list(STATISTICS_PRDN),
         "note": note,
     }
-    if not wavelet:
+    if is_trained:
         metadata["sampling_rate_hz"] = rate_hz
     model = train_statistics(groups, kinds, metadata=metadata, n_rounds=rounds, on_message=say)
     with new_file(output, force=force) as file:
@@ -102,11 +111,12 @@ def bank(
     say(f"{output}: {len(model.content)} bytes, SHA-256 {model.sha256.hex()}")
 
 
-def _wavelet_groups(wavelet: str) -> tuple[Any, ...]:
-    from sancodec.training.lapped import SYM8, dyadic_groups
+def _fixed_groups(kernels: str) -> tuple[Any, ...]:
+    from sancodec.training.lapped import HAAR, SYM4, SYM8, dyadic_groups, mdct_kernels, split_lowest
 
-    scaling = {"haar": np.array([1.0, 1.0]) / np.sqrt(2), "sym8": SYM8}[wavelet]
-    return tuple(dyadic_groups(scaling, levels=7))
+    if kernels == "mdct128":
+        return tuple(split_lowest(mdct_kernels(128), stride=128, levels=2, scaling=SYM4))
+    return tuple(dyadic_groups(HAAR if kernels == "haar" else SYM8, levels=7))
 
 
 def _trained_groups(sources: list[Any], *, iterations: int, seed: int, say: Any) -> tuple[Any, ...]:

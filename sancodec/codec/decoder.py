@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec import payload, zstd_coder
-from sancodec.codec.beats import render
+from sancodec.codec.beats import Events, render
 from sancodec.codec.bits import BitReader, Bits
 from sancodec.codec.chunks import band_phases, base_windows, groups_of, padded_length
 from sancodec.codec.class_coder import StreamBatch, StreamSymbols, decode_class_symbols, read_stream
@@ -203,6 +203,33 @@ class RecordingReader:
         return Recording(
             self.header.channels, joined, self.header.frame_rate_hz, self.header.source, self.header.side_files
         )
+
+    def events(self, channel: int) -> tuple[NDArray[np.int64], Events]:
+        """Beat events of a channel, without decoding its waveform.
+
+        Returns
+        -------
+        First sample of each event's kernel window, increasing, and kernel ids and gains; events without a gain in
+        this channel are left out.
+
+        Raises
+        ------
+        FormatError
+            Naming the chunk that is missing or damaged.
+        """
+        coding = self.codings[channel]
+        per_frame = self.header.channels[channel].samples_per_frame
+        starts, ids, gains = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
+        for index, offset in enumerate(self._offsets()):
+            chunk = self._parse(index, offset).events
+            if coding.kernels.n_kernels:
+                used = chunk.events[channel].gains > 0
+                starts.append(chunk.starts[coding.lead_group][used] + index * self.header.chunk_frames * per_frame)
+                ids.append(chunk.events[channel].kernel_ids[used])
+                gains.append(chunk.events[channel].gains[used])
+        # An event across a border of chunks is stored in both.
+        positions, first = np.unique(np.concatenate(starts), return_index=True)
+        return positions, Events(np.concatenate(ids)[first], np.concatenate(gains)[first])
 
     def _decode_batch(self, batch: Sequence[_ChunkStreams]) -> list[list[NDArray[np.int32]]]:
         units = [_Unit(chunk, channel, slot) for chunk in batch for slot, channel in enumerate(self._coded)]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import BinaryIO, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sancodec.codec import class_coder, payload, zstd_coder
 from sancodec.codec.beats import Events, kernel_geometry
-from sancodec.codec.bits import BitWriter
 from sancodec.codec.channel import (
     ChannelJob,
     Choice,
@@ -23,13 +20,12 @@ from sancodec.codec.channel import (
     PreparedChannel,
     prepare,
 )
-from sancodec.codec.chunks import events_by_chunk, padded_length, parts_of
+from sancodec.codec.chunk_source import ChunkSource, StoredGroup
+from sancodec.codec.chunks import parts_of
 from sancodec.codec.container import ContainerWriter, SectionType
 from sancodec.codec.detection import detect_events
-from sancodec.codec.event_stream import ChunkEvents
 from sancodec.codec.header import CODER_CLASS, CODER_ZSTD, Header, MeasuredQuality, encode_coding, encode_header
 from sancodec.codec.kernels import Model
-from sancodec.codec.missing import missing_runs, runs_within
 from sancodec.codec.quality import ChannelQuality, measure
 from sancodec.codec.recording import Recording
 from sancodec.codec.step_search import search
@@ -127,7 +123,7 @@ def encode_recording(
     chunk_frames = chunk_frames_of(recording, chunk_s)
     report = on_progress or (lambda fraction: None)
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        encoded, group_starts = _encode_channels(
+        encoded, groups = _encode_channels(
             recording,
             prdn=prdn,
             chunk_frames=chunk_frames,
@@ -138,13 +134,14 @@ def encode_recording(
             report=lambda fraction: report(0.9 * fraction),
         )
         used = tuple(model for model in models if any(each.coding.model is model for each in encoded))
+        coder, payloads = _smallest_payloads(recording, chunk_frames, encoded, groups, settings, pool)
         header = Header(
             recording.source,
             recording.frame_rate_hz,
             recording.n_frames,
             chunk_frames,
             recording.channels,
-            settings.coder,
+            coder,
             level,
             prdn,
             tuple(model.sha256 for model in used),
@@ -156,17 +153,22 @@ def encode_recording(
         if embed_models:
             for model in used:
                 writer.section(SectionType.MODEL, model.content)
-        kernel_lengths = [starts.kernel_length if len(starts.starts) else 0 for starts in group_starts]
         codings = [each.coding for each in encoded]
         stored = [MeasuredQuality(quality.prdn, quality.max_error_adu) for quality in qualities]
         writer.section(
             SectionType.CODING,
-            encode_coding(codings, stored, models=used, kernel_lengths=kernel_lengths, coder=settings.coder),
+            encode_coding(
+                codings,
+                stored,
+                models=used,
+                kernel_lengths=[group.stored_kernel_length for group in groups],
+                coder=coder,
+            ),
         )
-        for content in _chunk_payloads(recording, header, encoded, group_starts, kernel_lengths, settings, pool):
+        for content in payloads:
             writer.section(SectionType.CHUNK, content)
         report(1.0)
-    n_events = sum(len(group.starts) for group in group_starts)
+    n_events = sum(len(group.starts) for group in groups)
     return Summary(
         writer.finish(),
         tuple(qualities),
@@ -175,13 +177,6 @@ def encode_recording(
         n_events,
         used,
     )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _GroupStarts:
-    starts: NDArray[np.int64]
-    kernel_length: int
-    samples_per_frame: int
 
 
 def _encode_channels(
@@ -194,7 +189,7 @@ def _encode_channels(
     engine: Engine,
     pool: ThreadPoolExecutor,
     report: Progress,
-) -> tuple[list[EncodedChannel], list[_GroupStarts]]:
+) -> tuple[list[EncodedChannel], list[StoredGroup]]:
     prepared = list(pool.map(prepare, recording.channels, recording.samples))
     rates = sorted({channel.samples_per_frame for channel in recording.channels})
     encoded: dict[int, EncodedChannel] = {}
@@ -226,7 +221,7 @@ def _encode_channels(
                 encoded[index] = _constant_channel(
                     prepared[index], group_index, chunk_frames * per_frame, len(group.starts)
                 )
-        group_starts.append(_GroupStarts(group.starts, kernel_geometry(rate_hz)[0], per_frame))
+        group_starts.append(StoredGroup(group.starts, kernel_geometry(rate_hz)[0], per_frame))
     return [encoded[index] for index in range(len(prepared))], group_starts
 
 
@@ -296,99 +291,19 @@ def _measure(recording: Recording, encoded: list[EncodedChannel]) -> list[Channe
     return qualities
 
 
-def _chunk_payloads(
+def _smallest_payloads(
     recording: Recording,
-    header: Header,
+    chunk_frames: int,
     encoded: list[EncodedChannel],
-    groups: list[_GroupStarts],
-    kernel_lengths: list[int],
+    groups: list[StoredGroup],
     settings: EncoderSettings,
     pool: ThreadPoolExecutor,
-) -> Iterable[bytes]:
-    runs = [
-        missing_runs(samples, channel.invalid)
-        for channel, samples in zip(recording.channels, recording.samples, strict=True)
-    ]
-    members = [
-        list(
-            events_by_chunk(
-                group.starts,
-                kernel_length=group.kernel_length,
-                n_samples=header.n_frames * group.samples_per_frame,
-                chunk_length=header.chunk_frames * group.samples_per_frame,
-            )
-        )
-        for group in groups
-    ]
-    codings = [each.coding for each in encoded]
-    streams = _class_streams(encoded) if settings.coder == CODER_CLASS else {}
-
-    def content(chunk: int) -> bytes:
-        frames = slice(chunk * header.chunk_frames, chunk * header.chunk_frames + header.chunk_length(chunk))
-        spans = [
-            slice(frames.start * channel.samples_per_frame, frames.stop * channel.samples_per_frame)
-            for channel in header.channels
-        ]
-        starts = [
-            group.starts[member[chunk]] - frames.start * group.samples_per_frame
-            for group, member in zip(groups, members, strict=True)
-        ]
-        events = []
-        for each in encoded:
-            chosen = members[each.coding.lead_group][chunk]
-            events.append(Events(each.events.kernel_ids[chosen], each.events.gains[chosen]))
-        within = [
-            runs_within(channel_runs, span.start, span.stop - span.start)
-            for channel_runs, span in zip(runs, spans, strict=True)
-        ]
-        raw = BitWriter()
-        if settings.coder == CODER_CLASS:
-            coded = [streams[index][chunk] for index, each in enumerate(encoded) if each.coding.model is not None]
-            for stream in coded:
-                raw.bits(stream.raw)
-            coefficients = payload.encode_class_coefficients([stream.stream for stream in coded])
-        else:
-            tokens = []
-            for each in encoded:
-                if each.coding.model is not None:
-                    part_index = next(
-                        i
-                        for i, part in enumerate(each.parts)
-                        if part.first_chunk <= chunk < part.first_chunk + part.n_chunks
-                    )
-                    local = chunk - each.parts[part_index].first_chunk
-                    tokens.append(zstd_coder.encode_tokens(each.quantised[part_index], local, raw))
-            coefficients = payload.encode_zstd_coefficients(tokens, settings.zstd_level) if tokens else b""
-        decoded = [each.decoded[span] for each, span in zip(encoded, spans, strict=True)]
-        return payload.join_fields(
-            payload.ChunkFields(
-                payload.digest_of(decoded),
-                payload.encode_events(ChunkEvents(starts, events, within), codings, kernel_lengths),
-                raw.tobytes(),
-                coefficients,
-            )
-        )
-
-    return pool.map(content, range(header.n_chunks))
-
-
-def _class_streams(encoded: list[EncodedChannel]) -> dict[int, list[class_coder.ClassStream]]:
-    """Per coded channel, a stream for every chunk; channels that share a bank are coded together."""
-    by_model: dict[Model, list[int]] = {}
-    for index, each in enumerate(encoded):
-        if each.coding.model is not None:
-            by_model.setdefault(each.coding.model, []).append(index)
-    streams: dict[int, list[class_coder.ClassStream]] = {}
-    for model, members in by_model.items():
-        parts, owners = [], []
-        for index in members:
-            profile = encoded[index].coding.profile
-            assert profile is not None
-            active = profile.scale_codes > 0
-            for part, quantised in zip(encoded[index].parts, encoded[index].quantised, strict=True):
-                n_lanes = class_coder.lanes_for(model, padded_length(model, part.length), active)
-                parts.append(class_coder.ChannelPart(quantised, active, n_lanes, profile.weight_set))
-                owners.append(index)
-        for index, of_part in zip(owners, class_coder.encode_class_streams(parts, model), strict=True):
-            streams.setdefault(index, []).extend(of_part)
-    return streams
+) -> tuple[int, list[bytes]]:
+    """Coder and chunk payloads. The class coder's statistics suit signals with beats; others try zstd as well."""
+    has_beats = any(each.coding.kernels.n_kernels for each in encoded)
+    coders = [settings.coder] if has_beats or settings.coder == CODER_ZSTD else [settings.coder, CODER_ZSTD]
+    candidates = []
+    for coder in coders:
+        source = ChunkSource(recording, chunk_frames, encoded, groups, coder=coder, zstd_level=settings.zstd_level)
+        candidates.append((coder, list(pool.map(source.payload, range(source.n_chunks)))))
+    return min(candidates, key=lambda candidate: sum(map(len, candidate[1])))

@@ -24,6 +24,7 @@ _STEP_PER_RMSE = 2.6
 _EVENT_BITS = 12.0
 _KERNEL_SAMPLE_BITS = 4.0
 _MIN_EVENTS = 8
+_FINALISTS = 2
 # What a bit is worth, in squared steps, when two ways of coding are compared at one step.
 _STEP_SQUARES_PER_BIT = 0.12
 # Optimised rounding loses a little more than the plain dead zone, and meets the target at a smaller step.
@@ -85,7 +86,8 @@ def choose(job: ChannelJob, *, prdn: float) -> Choice:
     cascades = {middle: cascade_of(job, learnt.get(middle), step)}
     model, costs = job.models[0], {middle: 0.0}
     if len(job.models) > 1:
-        trials = [(_trial_cost(job, each, cascades[middle], step), each) for each in job.models]
+        likely = sorted(job.models, key=lambda each: _rough_bits(job, each, cascades[middle], step))[:_FINALISTS]
+        trials = [(_trial_cost(job, each, cascades[middle], step), each) for each in likely]
         costs[middle], model = min(trials, key=lambda trial: trial[0])
     elif learnt:
         costs[middle] = _trial_cost(job, model, cascades[middle], step)
@@ -123,6 +125,14 @@ def cascade_of(job: ChannelJob, kernels: NDArray[np.float32] | None, step: float
     # Gain and kernel id of every event in use; its position is shared by the channels of the group.
     event_bits = _EVENT_BITS / 2 * (n_used + n_events / len(group.filtered))
     return Cascade(quantised, events, residual, event_bits + _KERNEL_SAMPLE_BITS * kernels.size)
+
+
+def _rough_bits(job: ChannelJob, model: Model, cascade: Cascade, step: float) -> float:
+    """Σ ½·log2(1 + 4·(a/Δ)²) over a small sample: enough to tell which banks are worth a real trial."""
+    sample = sample_of(job, model, cascade.residual, _STEP_TRIAL_SAMPLES)
+    factor = np.float32(4 / step**2)
+    bits = sum(float(np.log2(1 + factor * band**2).sum()) for band in sample.bands.absolute) / 2
+    return bits * sample.factor
 
 
 def _trial_cost(job: ChannelJob, model: Model, cascade: Cascade, step: float) -> float:

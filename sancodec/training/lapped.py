@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from sancodec.codec.kernels import KernelGroup, centred_group
 
+HAAR = np.array([1.0, 1.0]) / np.sqrt(2)
 # Daubechies, Ten Lectures on Wavelets (1992), table 6.3: least asymmetric scaling filters.
 SYM4 = np.array(
     [

@@ -32,7 +32,7 @@ def phase_groups_of(groups: tuple[KernelGroup, ...]) -> NDArray[np.uint8]:
     n_bands = sum(group.n_kernels for group in groups)
     if n_bands <= 8:
         return np.minimum(np.arange(n_bands) // 2, 5).astype(np.uint8)
-    edges = np.array([3, 5, 7, 10, 16])
+    edges = np.array([3, 5, 7, 10, 16]) * (4 if n_bands > 64 else 1)
     return np.searchsorted(edges, np.arange(n_bands), side="right").astype(np.uint8)
 
 

@@ -1,0 +1,149 @@
+"""Payloads of a recording's chunks, from its encoded channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec import class_coder, payload, zstd_coder
+from sancodec.codec.beats import Events
+from sancodec.codec.bits import BitWriter
+from sancodec.codec.channel import EncodedChannel
+from sancodec.codec.chunks import events_by_chunk, padded_length
+from sancodec.codec.event_stream import ChunkEvents
+from sancodec.codec.header import CODER_CLASS
+from sancodec.codec.kernels import Model
+from sancodec.codec.missing import missing_runs, runs_within
+from sancodec.codec.recording import Recording
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredGroup:
+    """Events of a lead group.
+
+    Parameters
+    ----------
+    starts
+        First samples of the event windows, int64, increasing.
+    """
+
+    starts: NDArray[np.int64]
+    kernel_length: int
+    samples_per_frame: int
+
+    @property
+    def stored_kernel_length(self) -> int:
+        """As the file states it: 0 without events."""
+        return self.kernel_length if len(self.starts) else 0
+
+
+class ChunkSource:
+    """Gives the payload of any chunk under one coder."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        chunk_frames: int,
+        encoded: list[EncodedChannel],
+        groups: list[StoredGroup],
+        *,
+        coder: int,
+        zstd_level: int,
+    ) -> None:
+        self._recording = recording
+        self._chunk_frames = chunk_frames
+        self._encoded = encoded
+        self._groups = groups
+        self._coder = coder
+        self._zstd_level = zstd_level
+        self._runs = [
+            missing_runs(samples, channel.invalid)
+            for channel, samples in zip(recording.channels, recording.samples, strict=True)
+        ]
+        self._members = [
+            list(
+                events_by_chunk(
+                    group.starts,
+                    kernel_length=group.kernel_length,
+                    n_samples=recording.n_frames * group.samples_per_frame,
+                    chunk_length=chunk_frames * group.samples_per_frame,
+                )
+            )
+            for group in groups
+        ]
+        self._streams = class_streams(encoded) if coder == CODER_CLASS else {}
+
+    @property
+    def n_chunks(self) -> int:
+        return -(-self._recording.n_frames // self._chunk_frames)
+
+    def payload(self, chunk: int) -> bytes:
+        """The CHUNK payload (docs/format.md)."""
+        first = chunk * self._chunk_frames
+        last = min(first + self._chunk_frames, self._recording.n_frames)
+        spans = [
+            slice(first * channel.samples_per_frame, last * channel.samples_per_frame)
+            for channel in self._recording.channels
+        ]
+        raw = BitWriter()
+        coefficients = self._class_coefficients(chunk, raw) if self._coder == CODER_CLASS else self._tokens(chunk, raw)
+        decoded = [each.decoded[span] for each, span in zip(self._encoded, spans, strict=True)]
+        events = payload.encode_events(
+            self._events(chunk, first, spans),
+            [each.coding for each in self._encoded],
+            [group.stored_kernel_length for group in self._groups],
+        )
+        return payload.join_fields(payload.ChunkFields(payload.digest_of(decoded), events, raw.tobytes(), coefficients))
+
+    def _events(self, chunk: int, first_frame: int, spans: list[slice]) -> ChunkEvents:
+        starts = [
+            group.starts[members[chunk]] - first_frame * group.samples_per_frame
+            for group, members in zip(self._groups, self._members, strict=True)
+        ]
+        events = []
+        for each in self._encoded:
+            chosen = self._members[each.coding.lead_group][chunk]
+            events.append(Events(each.events.kernel_ids[chosen], each.events.gains[chosen]))
+        runs = [
+            runs_within(of_channel, span.start, span.stop - span.start)
+            for of_channel, span in zip(self._runs, spans, strict=True)
+        ]
+        return ChunkEvents(starts, events, runs)
+
+    def _class_coefficients(self, chunk: int, raw: BitWriter) -> bytes:
+        coded = [streams[chunk] for _, streams in sorted(self._streams.items())]
+        for stream in coded:
+            raw.bits(stream.raw)
+        return payload.encode_class_coefficients([stream.stream for stream in coded])
+
+    def _tokens(self, chunk: int, raw: BitWriter) -> bytes:
+        tokens = []
+        for each in self._encoded:
+            for part, quantised in zip(each.parts, each.quantised, strict=False):
+                if part.first_chunk <= chunk < part.first_chunk + part.n_chunks:
+                    tokens.append(zstd_coder.encode_tokens(quantised, chunk - part.first_chunk, raw))
+        return payload.encode_zstd_coefficients(tokens, self._zstd_level) if tokens else b""
+
+
+def class_streams(encoded: list[EncodedChannel]) -> dict[int, list[class_coder.ClassStream]]:
+    """Per coded channel, a stream for every chunk; channels that share a bank are coded together."""
+    by_model: dict[Model, list[int]] = {}
+    for index, each in enumerate(encoded):
+        if each.coding.model is not None:
+            by_model.setdefault(each.coding.model, []).append(index)
+    streams: dict[int, list[class_coder.ClassStream]] = {}
+    for model, members in by_model.items():
+        parts, owners = [], []
+        for index in members:
+            profile = encoded[index].coding.profile
+            assert profile is not None
+            active = profile.scale_codes > 0
+            for part, quantised in zip(encoded[index].parts, encoded[index].quantised, strict=True):
+                n_lanes = class_coder.lanes_for(model, padded_length(model, part.length), active)
+                parts.append(class_coder.ChannelPart(quantised, active, n_lanes, profile.weight_set))
+                owners.append(index)
+        for index, of_part in zip(owners, class_coder.encode_class_streams(parts, model), strict=True):
+            streams.setdefault(index, []).extend(of_part)
+    return streams

@@ -1,0 +1,40 @@
+"""Writes the file that docs/format.md annotates byte by byte: ``python tests/format/format_example.py`` prints it."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+
+import numpy as np
+
+from sancodec.codec.encoder import encode_recording
+from sancodec.codec.recording import Channel, Recording
+from sancodec.codec.synthesis import NumpyEngine
+
+
+def example_recording() -> Recording:
+    """Five frames: a constant ECG lead with two missing samples, and a constant channel of twice its rate."""
+    lead = Channel(
+        "II", "mV", gain=200.0, baseline=1024, resolution_bits=11, minimum=-2047, maximum=2047, invalid=-2048
+    )
+    pressure = Channel("ABP", "mmHg", gain=10.0, resolution_bits=12, minimum=0, maximum=4095, samples_per_frame=2)
+    samples = np.array([995, 995, -2048, -2048, 995], np.int32), np.full(10, 800, np.int32)
+    return Recording((lead, pressure), samples, Fraction(360), "array")
+
+
+def example_bytes() -> bytes:
+    """The container; no kernel model takes part in it."""
+    file = io.BytesIO()
+    encode_recording(
+        example_recording(), file, prdn=2.0, level=1, chunk_s=None, models=(), embed_models=False, engine=NumpyEngine()
+    )
+    return file.getvalue()
+
+
+def hex_dump(content: bytes) -> str:
+    """Rows of offset and sixteen bytes."""
+    return "\n".join(f"{first:04x}  {content[first : first + 16].hex(' ')}" for first in range(0, len(content), 16))
+
+
+if __name__ == "__main__":
+    print(hex_dump(example_bytes()))
