@@ -37,8 +37,8 @@ DEFAULT_CHUNK_S = 60.0
 MIN_CHUNK_FRAMES = 8192
 _MIN_DETECTION_RATE_HZ, _MAX_DETECTION_RATE_HZ = 50.0, 2500.0
 _FAST = EncoderSettings(CODER_ZSTD, 3, (0,), 0.0)
-_TOKENS = EncoderSettings(CODER_ZSTD, 19, (0, 1, 2, 4, 8), 0.1)
-_CLASSES = EncoderSettings(CODER_CLASS, 19, (0, 1, 2, 4, 8), 0.1)
+_TOKENS = EncoderSettings(CODER_ZSTD, 19, (0, 1, 2, 4, 8), 0.11)
+_CLASSES = EncoderSettings(CODER_CLASS, 19, (0, 1, 2, 4, 8), 0.11)
 _LEVELS = {1: _FAST, 2: _FAST, 3: _TOKENS, 4: _TOKENS}
 
 Item = TypeVar("Item")
