@@ -117,6 +117,9 @@ def command(
 
     def one(name: str) -> None:
         from sancodec.api import compress_to
+        from sancodec.cli import keep_freed_memory
+
+        keep_freed_memory()
 
         start = time.perf_counter()
         target = None if to_stream else Path(output) if output and not folder else default_output(name)

@@ -34,7 +34,11 @@ def bits_to_fields(bits: Bits, widths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Inverse of ``fields_to_bits`` for exactly ``widths.sum()`` bits."""
     values = np.zeros(len(widths), np.int64)
     used = np.flatnonzero(widths)
-    if len(used):
+    if len(used) == len(widths) and len(used) and widths.min() == widths.max():
+        width = int(widths[0])
+        weights = np.int64(1) << np.arange(width - 1, -1, -1, dtype=np.int64)
+        values = bits.reshape(len(widths), width) @ weights
+    elif len(used):
         ends = np.cumsum(widths[used])
         shift = np.repeat(ends, widths[used]) - 1 - np.arange(len(bits))
         values[used] = np.add.reduceat(bits.astype(np.int64) << shift, ends - widths[used])
@@ -73,7 +77,7 @@ class BitWriter:
         candidates = range(31)
         total = int(values.sum())
         guess = max(0, int(np.log2(max(total / len(values), 1e-9))))
-        costs = {k: self._rice_cost(values, k) for k in candidates if abs(k - guess) <= 2}
+        costs = {k: self._rice_cost(values, k) for k in candidates if guess - 2 <= k <= guess}
         parameter = min(costs, key=lambda k: (costs[k], k))
         quotients = np.minimum(values >> parameter, _MAX_RICE_QUOTIENT)
         escaped = quotients == _MAX_RICE_QUOTIENT
@@ -88,10 +92,9 @@ class BitWriter:
 
     @staticmethod
     def _rice_cost(values: NDArray[np.int64], parameter: int) -> int:
-        quotients = values >> parameter
-        escaped = quotients >= _MAX_RICE_QUOTIENT
-        plain = quotients[~escaped] + 1 + parameter
-        return int(plain.sum()) + int(escaped.sum()) * (_MAX_RICE_QUOTIENT + 1 + _ESCAPE_BITS)
+        quotients = np.minimum(values >> parameter, _MAX_RICE_QUOTIENT)
+        n_escaped = int((quotients == _MAX_RICE_QUOTIENT).sum())
+        return int(quotients.sum()) + len(values) * (1 + parameter) + n_escaped * (_ESCAPE_BITS - parameter)
 
     def tobits(self) -> Bits:
         return np.concatenate([np.zeros(0, np.uint8), *self._parts])
@@ -132,7 +135,8 @@ class BitReader:
         return self._position
 
     def number(self, width: int) -> int:
-        return int(bits_to_fields(self.bits(width), np.array([width]))[0])
+        padded = np.packbits(self.bits(width)).tobytes()
+        return int.from_bytes(padded, "big") >> (-width % 8)
 
     def fields(self, widths: NDArray[np.int64]) -> NDArray[np.int64]:
         return bits_to_fields(self.bits(int(widths.sum())), widths)

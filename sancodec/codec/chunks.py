@@ -58,15 +58,6 @@ def bands_of(groups: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     return [band for group in groups for band in np.ascontiguousarray(group.transpose(2, 0, 1))]
 
 
-def groups_of(bands: list[NDArray[np.float64]], model: Model) -> list[NDArray[np.float64]]:
-    """Inverse of ``bands_of``."""
-    groups, first = [], 0
-    for group in model.groups:
-        groups.append(np.stack(bands[first : first + group.n_kernels], axis=-1))
-        first += group.n_kernels
-    return groups
-
-
 def events_by_chunk(
     starts: NDArray[np.int64], *, kernel_length: int, n_samples: int, chunk_length: int
 ) -> Iterator[NDArray[np.int64]]:

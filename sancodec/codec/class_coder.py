@@ -65,7 +65,7 @@ def _from_steps(steps: NDArray[np.uint8], n_streams: int, n_lanes: int, n_window
 
 
 def _split(
-    magnitude: NDArray[np.int32], activity: NDArray[np.uint8], n_direct: NDArray[np.int64]
+    magnitude: NDArray[np.int32], activity: NDArray[np.uint8], n_direct: NDArray[np.int32]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Symbols, and how far a magnitude exceeds the direct symbols (-1 where it does not)."""
     symbol = np.zeros(magnitude.shape, np.uint8)
@@ -313,7 +313,7 @@ def read_stream(stream: StreamSymbols, raw: Bits, model: Model) -> tuple[Quantis
 
 
 def symbol_magnitude(
-    symbol: NDArray[np.uint8], activity: NDArray[np.uint8], n_direct: NDArray[np.int64]
+    symbol: NDArray[np.uint8], activity: NDArray[np.uint8], n_direct: NDArray[np.int32]
 ) -> NDArray[np.int32]:
     """Magnitude as far as the symbol tells: low bits 0, an escape as the smallest escaped value."""
     high = np.where(symbol == ESCAPE, n_direct[activity], symbol)
@@ -321,7 +321,7 @@ def symbol_magnitude(
 
 
 def _read_magnitudes(
-    reader: BitReader, symbol: NDArray[np.uint8], activity: NDArray[np.uint8], n_direct: NDArray[np.int64]
+    reader: BitReader, symbol: NDArray[np.uint8], activity: NDArray[np.uint8], n_direct: NDArray[np.int32]
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     high = symbol.astype(np.int64)
     escaped = np.flatnonzero(symbol == ESCAPE)

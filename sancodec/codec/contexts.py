@@ -7,6 +7,7 @@ kernel of one group; bands run from coarse to fine, and a band's parents are the
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +36,10 @@ def _class_of_expected() -> NDArray[np.uint8]:
 
 _CLASS = _class_of_expected()
 CLASS_SHIFT = np.maximum(0, np.arange(N_CLASSES) // 2 - 10)
+_FIRST_SHIFTED_CLASS = 22
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ContextModel:
     """What a model ships for the class coder.
 
@@ -65,11 +67,11 @@ class ContextModel:
     def n_phase_groups(self) -> int:
         return int(self.phase_groups.max()) + 1
 
-    @property
-    def n_direct(self) -> NDArray[np.int64]:
+    @cached_property
+    def n_direct(self) -> NDArray[np.int32]:
         """How many symbols of each class stand for themselves; larger ones are escaped; ``(set, class)``."""
         unused = self.frequencies[:, :, :ESCAPE] == 0
-        return np.where(unused.any(axis=2), unused.argmax(axis=2), ESCAPE)
+        return np.where(unused.any(axis=2), unused.argmax(axis=2), ESCAPE).astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,7 +156,7 @@ def with_neighbours(magnitude: NDArray[np.int32], centre_weight: int) -> NDArray
 
 
 def known_magnitude(
-    magnitude: NDArray[np.int32], activity: NDArray[np.uint8], n_direct: NDArray[np.int64], used: NDArray[np.int64]
+    magnitude: NDArray[np.int32], activity: NDArray[np.uint8], n_direct: NDArray[np.int32], used: NDArray[np.int64]
 ) -> NDArray[np.int32]:
     """A magnitude as far as its symbol tells: low bits 0, escaped ones as the smallest escaped value.
 
@@ -164,9 +166,14 @@ def known_magnitude(
         Flat indices where the magnitude is not 0.
     """
     kind = activity.ravel()[used]
-    shift = CLASS_SHIFT[kind]
+    values = magnitude.ravel()[used]
+    if len(used) and kind.max() >= _FIRST_SHIFTED_CLASS:
+        shift = CLASS_SHIFT[kind]
+        values = np.minimum(values >> shift, n_direct[kind]) << shift
+    else:
+        values = np.minimum(values, n_direct[kind])
     known = np.zeros(magnitude.shape, np.int32)
-    known.ravel()[used] = np.minimum(magnitude.ravel()[used] >> shift, n_direct[kind]) << shift
+    known.ravel()[used] = values
     return known
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sancodec.codec import payload, zstd_coder
 from sancodec.codec.beats import Events, render
 from sancodec.codec.bits import BitReader, Bits
-from sancodec.codec.chunks import band_phases, base_windows, groups_of, padded_length
+from sancodec.codec.chunks import band_phases, base_windows, padded_length
 from sancodec.codec.class_coder import StreamBatch, StreamSymbols, decode_class_symbols, read_stream
 from sancodec.codec.container import ContainerReader, Section, SectionType, section_name
 from sancodec.codec.contexts import Profile
@@ -272,11 +272,12 @@ class RecordingReader:
             [np.concatenate(bands) for bands in zip(*(each.negative for each in quantised), strict=True)],
             [],
         )
-        amplitudes = groups_of(amplitudes_of(stacked, coding.offsets), model)
+        amplitudes = amplitudes_of(stacked, coding.offsets, model)
         check_amplitudes(model, amplitudes)
         bank_sum = self._engine.synthesise(model, amplitudes)[:, :length]
-        beat_sum = np.zeros(bank_sum.shape, np.int64)
+        beat_sum = None
         if coding.kernels.n_kernels:
+            beat_sum = np.zeros(bank_sum.shape, np.int64)
             for row, unit in zip(beat_sum, units, strict=True):
                 events = unit.chunk.events
                 row[:] = render(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _HIGH_PASS_HZ = 0.5
+_BLOCK_S = 0.05
 _SMOOTHING_S = 0.125
 _THRESHOLD_WINDOW_S = 10.0
 _MIN_DISTANCE_S = 0.25
@@ -20,19 +21,26 @@ _ALIGNMENT_ROUNDS = 3
 
 
 def high_pass(signals: NDArray[np.float32], *, sampling_rate_hz: float) -> NDArray[np.float32]:
-    """Zero-phase second-order Butterworth high-pass at 0.5 Hz, forward and backward, by FFT; ``(channel, sample)``."""
-    n_samples = signals.shape[1]
-    margin = min(n_samples - 1, int(2 * sampling_rate_hz))
-    size = 1 << (n_samples + 2 * margin - 1).bit_length()
-    if size > 1.5 * (n_samples + 2 * margin):
-        size = 3 * size // 4
-    size = max(size, n_samples + 2 * margin)
-    extended = np.pad(signals, ((0, 0), (margin, margin)), mode="reflect" if margin else "edge")
-    spectrum = np.fft.rfft(extended, size, axis=1)
-    frequency = np.fft.rfftfreq(size, 1 / sampling_rate_hz)
-    response = frequency**4 / (frequency**4 + _HIGH_PASS_HZ**4)
-    filtered = np.fft.irfft(spectrum * response.astype(np.float32), size, axis=1)
-    return filtered[:, margin : margin + n_samples].astype(np.float32, copy=False)
+    """Remove what lies below 0.5 Hz: zero-phase second-order Butterworth, forward and backward; ``(channel, sample)``.
+
+    The low-pass complement is computed on means of 0.05 s and interpolated, which is far above its cut-off.
+    """
+    n_channels, n_samples = signals.shape
+    block = max(1, min(round(_BLOCK_S * sampling_rate_hz), n_samples))
+    n_blocks = n_samples // block
+    means = signals[:, : n_blocks * block].reshape(n_channels, n_blocks, block).mean(axis=2)
+    margin = min(n_blocks - 1, round(2 / _BLOCK_S))
+    extended = np.pad(means, ((0, 0), (margin, margin)), mode="reflect" if margin else "edge")
+    spectrum = np.fft.rfft(extended, axis=1)
+    frequency = np.fft.rfftfreq(extended.shape[1], block / sampling_rate_hz)
+    low_pass = _HIGH_PASS_HZ**4 / (frequency**4 + _HIGH_PASS_HZ**4)
+    baseline = np.fft.irfft(spectrum * low_pass, extended.shape[1], axis=1)[:, margin : margin + n_blocks]
+    centres = (np.arange(n_blocks) + 0.5) * block - 0.5
+    positions = np.arange(n_samples)
+    filtered = np.empty_like(signals)
+    for channel in range(n_channels):
+        filtered[channel] = signals[channel] - np.interp(positions, centres, baseline[channel])
+    return filtered
 
 
 def energy_ratio(filtered: NDArray[np.float32], *, sampling_rate_hz: float) -> NDArray[np.float32]:
@@ -43,8 +51,9 @@ def energy_ratio(filtered: NDArray[np.float32], *, sampling_rate_hz: float) -> N
         scale = np.percentile(squared[:: max(1, len(squared) // 50_000)], 99)
         if scale > 0:
             energy += squared / scale
-    window = np.hanning(max(3, round(_SMOOTHING_S * sampling_rate_hz)) + 2).astype(np.float32)
-    smooth = np.convolve(energy, window / window.sum(), mode="same").astype(np.float32, copy=False)
+    smooth = _boxcar(
+        _boxcar(energy, round(_SMOOTHING_S / 2 * sampling_rate_hz)), round(_SMOOTHING_S / 2 * sampling_rate_hz)
+    )
     span = max(1, round(_THRESHOLD_WINDOW_S * sampling_rate_hz))
     n_spans = max(1, len(smooth) // span)
     edges = np.linspace(0, len(smooth), n_spans + 1).astype(int)
@@ -56,6 +65,14 @@ def energy_ratio(filtered: NDArray[np.float32], *, sampling_rate_hz: float) -> N
     floor = max(float(thresholds.max()) * 1e-6, float(np.finfo(np.float32).tiny))
     per_sample = np.repeat(np.maximum(thresholds, floor), np.diff(edges)).astype(np.float32)
     return np.divide(smooth, per_sample, dtype=np.float32)
+
+
+def _boxcar(signal: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """Centred moving average over an odd number of samples; two of them make a triangular window."""
+    half = max(1, length // 2)
+    total = np.cumsum(np.pad(signal, (half + 1, half)), dtype=np.float64)
+    width = 2 * half + 1
+    return ((total[width:] - total[:-width]) / width).astype(np.float32)
 
 
 def extrema(ratio: NDArray[np.float32], *, threshold: float, min_distance: int) -> NDArray[np.int64]:

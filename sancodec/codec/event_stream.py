@@ -54,14 +54,14 @@ def write_events(writer: BitWriter, events: Events, n_kernels: int) -> None:
         return
     gains = events.gains.astype(np.int64)
     typical = int(np.median(gains))
-    plain, differences = BitWriter(), BitWriter()
-    plain.rice(np.array([typical], np.int64))
-    plain.rice(zigzag(gains - typical))
-    differences.rice(gains[:1])
-    differences.rice(zigzag(np.diff(gains)))
-    chosen = differences if len(differences) < len(plain) else plain
-    writer.number(int(chosen is differences), 1)
-    writer.bits(chosen.tobits())
+    use_differences = np.abs(np.diff(gains)).sum() < np.abs(gains - typical).sum()
+    writer.number(int(use_differences), 1)
+    if use_differences:
+        writer.rice(gains[:1])
+        writer.rice(zigzag(np.diff(gains)))
+    else:
+        writer.rice(np.array([typical], np.int64))
+        writer.rice(zigzag(gains - typical))
     if n_kernels > 1:
         writer.rice(events.kernel_ids[gains > 0].astype(np.int64))
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec.contexts import N_CLASSES, N_SYMBOLS, ContextModel
-from sancodec.codec.rans import SymbolTables, symbol_tables
+from sancodec.codec.rans import TOTAL, SymbolTables, symbol_tables
 from sancodec.errors import CorruptError, LimitExceededError, TruncatedError, UnsupportedVersionError
 
 MODEL_MAGIC = b"SANM"
@@ -221,7 +221,8 @@ def _decode_contexts(content: bytes, position: int, n_bands: int) -> ContextMode
         raise LimitExceededError(f"model: a band weight is {band_weights.max()}; at most 4096 is allowed")
     if np.any(frequencies[:, :, -1] == 0):
         raise CorruptError("model: a class gives its escape symbol no frequency")
-    symbol_tables(frequencies.reshape(-1, N_SYMBOLS))
+    if np.any(frequencies.sum(axis=2, dtype=np.int64) != TOTAL):
+        raise CorruptError(f"model: the frequencies of a class do not sum to {TOTAL}")
     return ContextModel(band_weights, phase_groups, frequencies)
 
 

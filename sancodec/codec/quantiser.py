@@ -8,6 +8,7 @@ shape ``(chunk, window)``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,6 +150,7 @@ class Rounding:
     thresholds: NDArray[np.float32]
 
 
+@lru_cache(maxsize=32)
 def magnitude_bits(contexts: ContextModel, weight_set: int) -> NDArray[np.float64]:
     """Code length of magnitudes 0…23 in every class, sign included; float64 ``(class, magnitude)``."""
     with np.errstate(divide="ignore"):
@@ -266,17 +268,23 @@ def coded_bits(quantised: Quantised, rounding: Rounding, *, active: list[bool]) 
     return total
 
 
-def amplitudes_of(quantised: Quantised, offsets: tuple[int, int, int]) -> list[NDArray[np.float64]]:
-    """Signed amplitudes in 1/128 steps: ±(128·|q| − offset); float64 holding integers, per band."""
+def amplitudes_of(quantised: Quantised, offsets: tuple[int, int, int], model: Model) -> list[NDArray[np.float64]]:
+    """Signed amplitudes in 1/128 steps, ±(128·|q| − offset): float64 holding integers, ``(chunk, window, kernel)``."""
     table = np.array([0, *offsets], np.float64)
-    result = []
-    for magnitude, negative in zip(quantised.magnitudes, quantised.negative, strict=True):
-        amplitude = np.multiply(magnitude, OFFSET_UNIT, dtype=np.float64)
-        used = np.flatnonzero(magnitude)
-        amplitude.ravel()[used] -= table[np.minimum(magnitude.ravel()[used], 3)]
-        np.negative(amplitude, out=amplitude, where=negative)
-        result.append(amplitude)
-    return result
+    groups, band = [], 0
+    for group in model.groups:
+        n_chunks, n_windows = quantised.magnitudes[band].shape
+        amplitudes = np.zeros((n_chunks, n_windows, group.n_kernels))
+        for kernel in range(group.n_kernels):
+            magnitude = quantised.magnitudes[band].ravel()
+            used = np.flatnonzero(magnitude)
+            values = magnitude[used]
+            amplitude = values * np.float64(OFFSET_UNIT) - table[np.minimum(values, 3)]
+            np.negative(amplitude, out=amplitude, where=quantised.negative[band].ravel()[used])
+            amplitudes.reshape(-1, group.n_kernels)[used, kernel] = amplitude
+            band += 1
+        groups.append(amplitudes)
+    return groups
 
 
 def profile_of(

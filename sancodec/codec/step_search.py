@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sancodec.codec import beats, quantiser
 from sancodec.codec.channel import Cascade, ChannelJob, Choice, EncodedChannel
-from sancodec.codec.chunks import bands_of, base_windows, bridged, groups_of
+from sancodec.codec.chunks import bands_of, base_windows, bridged
 from sancodec.codec.contexts import Profile
 from sancodec.codec.kernels import Model
 from sancodec.codec.missing import mask_of
@@ -25,6 +25,8 @@ _SAMPLE_ROUNDS = 3
 _MAX_ROUNDS = 24
 _ENOUGH_ROUNDS = 8
 _NARROW = 1.002
+_NEAR = 0.003
+_TYPICAL_INVERSE_SLOPE = 1.1
 _USELESS = 0.5
 _FIRST_OFFSETS = (8, 4, 2)
 
@@ -81,6 +83,7 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
     channel, model, cascade = job.channel, choice.model, choice.cascade
     target = (prdn / 100) ** 2 * channel.scaled_energy
     step, profile, offsets = _search_in_sample(job, choice, target)
+    exact_ratio = _exact_ratio(job, target)
     all_bands = [
         Bands.of(bands_of(job.engine.similarity(model, bridged(cascade.residual, part, model)))) for part in job.parts
     ]
@@ -92,13 +95,12 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
     for round_index in range(_MAX_ROUNDS):
         rounded = Step.nearest(step)
         quantised, sums = _quantise(job, model, all_bands, profile, all_phases, rounded.value, offsets)
-        measured = quantiser.profile_of(
-            model.contexts,
-            [part.magnitudes for part in quantised],
-            all_phases,
-            with_phases=len(job.group.starts) > 0,
-            weight_set=profile.weight_set,
-        )
+        if round_index == 0:
+            error = sums.squared_error(rounded.value, sums.offsets())
+            estimate = math.sqrt(error * exact_ratio / target)
+            if abs(estimate - _AIM) > _NEAR:
+                step = rounded.value * (_AIM / estimate) ** _TYPICAL_INVERSE_SLOPE
+                continue
         coding = ChannelCoding(
             channel.offset,
             channel.minimum,
@@ -108,7 +110,6 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
             replace(rounded, exponent=rounded.exponent + channel.exponent),
             sums.offsets(),
             replace(cascade.kernels, exponent=cascade.kernels.exponent + channel.exponent),
-            _without_empty_bands(measured, quantised),
         )
         decoded = _decode(job, coding, quantised, beat_sums)
         ratio = math.sqrt(_squared_error(job, decoded) / channel.energy) * 100 / prdn
@@ -125,17 +126,33 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
             f"channel {channel.description.name!r}: PRDN {prdn:g} % cannot be reached; "
             f"the best was {reached:.4g} %. Ask for a larger PRDN"
         )
-    if not job.settings.multiplier:
-        return best
-    stored = best.coding.profile
-    assert stored is not None
-    return replace(
-        best,
-        quantised=[
-            quantiser.classified(each, model, base_windows(model, stored, phases), weight_set=stored.weight_set)
-            for each, phases in zip(best.quantised, all_phases, strict=True)
-        ],
+    return best if not job.settings.multiplier else _with_profile(job, best, all_phases, weight_set=profile.weight_set)
+
+
+def _with_profile(
+    job: ChannelJob, encoded: EncodedChannel, all_phases: list[list[NDArray[np.int64]]], *, weight_set: int
+) -> EncodedChannel:
+    """The profile that is stored describes the final coefficients; their activity classes follow from it."""
+    model = encoded.coding.model
+    assert model is not None
+    profile = quantiser.profile_of(
+        model.contexts,
+        [part.magnitudes for part in encoded.quantised],
+        all_phases,
+        with_phases=len(job.group.starts) > 0,
+        weight_set=weight_set,
     )
+    stored = _without_empty_bands(profile, encoded.quantised)
+    classified = [
+        quantiser.classified(each, model, base_windows(model, stored, phases), weight_set=weight_set)
+        for each, phases in zip(encoded.quantised, all_phases, strict=True)
+    ]
+    return replace(encoded, coding=replace(encoded.coding, profile=stored), quantised=classified)
+
+
+def _exact_ratio(job: ChannelJob, target: float) -> float:
+    """Expected ratio of the integers' error to the coefficients': rounding adds 1/12 unless the error is below it."""
+    return 1 + min(job.channel.n_valid * 4.0**-job.channel.exponent / 12 / target, 0.3)
 
 
 def _search_in_sample(job: ChannelJob, choice: Choice, target: float) -> tuple[float, Profile, tuple[int, int, int]]:
@@ -143,9 +160,8 @@ def _search_in_sample(job: ChannelJob, choice: Choice, target: float) -> tuple[f
 
     They stay as they are afterwards: rounding that followed its own profile would drift and never converge.
     """
-    channel, model = job.channel, choice.model
-    # Rounding to integers adds about 1/12 while the error is not small against 1.
-    exact_ratio = 1 + min(channel.n_valid * 4.0**-channel.exponent / 12 / target, 0.3)
+    model = choice.model
+    exact_ratio = _exact_ratio(job, target)
     sample = sample_of(job, model, choice.cascade.residual, TRIAL_SAMPLES)
     step, offsets, weight_set = choice.step, _FIRST_OFFSETS, 0
     quantised, _ = quantiser.quantise_plain(sample.bands, step=step)
@@ -205,10 +221,10 @@ def _quantise(
     return [quantised for quantised, _ in results], total
 
 
-def _beat_sums(job: ChannelJob, cascade: Cascade) -> list[NDArray[np.int64]]:
-    """What the beat layer adds, int64 ``(chunk, sample)`` per part."""
+def _beat_sums(job: ChannelJob, cascade: Cascade) -> list[NDArray[np.int64] | None]:
+    """What the beat layer adds, int64 ``(chunk, sample)`` per part; None without beats."""
     if not cascade.kernels.n_kernels:
-        return [np.zeros((part.n_chunks, part.length), np.int64) for part in job.parts]
+        return [None for _ in job.parts]
     n_samples = len(job.channel.signal)
     rendered = beats.render(job.group.starts, cascade.events, cascade.kernels, n_samples=n_samples)
     return [
@@ -218,13 +234,13 @@ def _beat_sums(job: ChannelJob, cascade: Cascade) -> list[NDArray[np.int64]]:
 
 
 def _decode(
-    job: ChannelJob, coding: ChannelCoding, quantised: list[Quantised], beat_sums: list[NDArray[np.int64]]
+    job: ChannelJob, coding: ChannelCoding, quantised: list[Quantised], beat_sums: list[NDArray[np.int64] | None]
 ) -> NDArray[np.int32]:
     """The samples that a decoder will give."""
     assert coding.model is not None
     decoded = []
     for part, each, beat_sum in zip(job.parts, quantised, beat_sums, strict=True):
-        amplitudes = groups_of(quantiser.amplitudes_of(each, coding.offsets), coding.model)
+        amplitudes = quantiser.amplitudes_of(each, coding.offsets, coding.model)
         try:
             check_amplitudes(coding.model, amplitudes)
             bank_sum = job.engine.synthesise(coding.model, amplitudes)[:, : part.length]

@@ -90,7 +90,9 @@ def check_amplitudes(model: Model, amplitudes: list[NDArray[np.float64]]) -> Non
         raise CorruptError(f"an amplitude of {peak:.0f} is too large for exact synthesis with model {model.name!r}")
 
 
-def reconstruct(coding: ChannelCoding, bank_sum: NDArray[np.float64], beat_sum: NDArray[np.int64]) -> NDArray[np.int32]:
+def reconstruct(
+    coding: ChannelCoding, bank_sum: NDArray[np.float64], beat_sum: NDArray[np.int64] | None
+) -> NDArray[np.int32]:
     """Samples in stored units (docs/format.md, section "Synthesis").
 
     Parameters
@@ -98,14 +100,21 @@ def reconstruct(coding: ChannelCoding, bank_sum: NDArray[np.float64], beat_sum: 
     bank_sum
         float64 holding integers, shape ``(chunk, sample)``, in ``step · 2**-23``.
     beat_sum
-        int64, same shape, in ``2**kernels.exponent`` stored units.
+        int64, same shape, in ``2**kernels.exponent`` stored units; None without beats.
     """
-    reduced = np.floor((bank_sum + 2.0 ** (_REDUCTION_BITS - 1)) * 2.0**-_REDUCTION_BITS)
-    scale = 2.0 ** (coding.step.exponent - _STEP_FRACTION_BITS + FRACTION_BITS)
-    fixed = np.floor(reduced * coding.step.mantissa * scale + 0.5)
-    if fixed.size and np.abs(fixed).max() >= _MAX_SUM:
+    fixed = bank_sum + 2.0 ** (_REDUCTION_BITS - 1)
+    fixed *= 2.0**-_REDUCTION_BITS
+    np.floor(fixed, out=fixed)
+    fixed *= coding.step.mantissa
+    fixed *= 2.0 ** (coding.step.exponent - _STEP_FRACTION_BITS + FRACTION_BITS)
+    fixed += 0.5
+    np.floor(fixed, out=fixed)
+    if fixed.size and max(fixed.max(), -fixed.min()) >= _MAX_SUM:
         raise CorruptError("a decoded sample lies beyond the exact range")
-    total = fixed.astype(np.int64) + (beat_sum << (coding.kernels.exponent + FRACTION_BITS))
-    samples = coding.offset + ((total + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS)
-    kept: NDArray[np.int32] = np.clip(samples, coding.minimum, coding.maximum).astype(np.int32)
-    return kept
+    total = fixed.astype(np.int64)
+    if beat_sum is not None:
+        total += beat_sum << (coding.kernels.exponent + FRACTION_BITS)
+    total += 1 << (FRACTION_BITS - 1)
+    total >>= FRACTION_BITS
+    total += coding.offset
+    return np.clip(total, coding.minimum, coding.maximum, out=total).astype(np.int32)

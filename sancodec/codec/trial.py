@@ -18,8 +18,8 @@ from sancodec.codec.kernels import Model
 from sancodec.codec.quantiser import Bands, Quantised
 
 MIN_STEP = 2.0**-7
-TRIAL_SAMPLES = 110_000
-_STEP_TRIAL_SAMPLES = 45_000
+TRIAL_SAMPLES = 88_000
+_STEP_TRIAL_SAMPLES = 44_000
 _STEP_PER_RMSE = 2.6
 _EVENT_BITS = 12.0
 _KERNEL_SAMPLE_BITS = 4.0
@@ -142,7 +142,8 @@ def _trial_cost(job: ChannelJob, model: Model, cascade: Cascade, step: float) ->
     profile = quantiser.profile_of(
         model.contexts, [plain.magnitudes], [sample.phases], with_phases=len(job.group.starts) > 0
     )
-    profile = with_best_weights(model, profile, plain, sample.phases)
+    if not len(job.group.starts):
+        profile = with_best_weights(model, profile, plain, sample.phases)
     rounding = quantiser.rounding_of(
         model.contexts, multiplier=max(job.settings.multiplier, 0.06), weight_set=profile.weight_set
     )

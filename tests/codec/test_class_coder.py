@@ -121,7 +121,7 @@ def test_bands_that_are_off_take_no_symbols(off):
 def test_a_magnitude_of_31_bits_comes_back():
     rng = np.random.default_rng(6)
     each = example(SMALL, rng, density=0.2)
-    each.part.quantised.magnitudes[1][0, 3] = 2**30
+    each.part.quantised.magnitudes[1][0, 1] = 2**30
     classified = quantiser.classified(each.part.quantised, SMALL, each.base_at, weight_set=0)
     assert_come_back([replace(each, part=replace(each.part, quantised=classified))])
 

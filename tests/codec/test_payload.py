@@ -1,0 +1,160 @@
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from neutral_banks import SMALL
+
+from sancodec.codec import payload
+from sancodec.codec.beats import BeatKernels, Events
+from sancodec.codec.container import encode_varints, zstd_compress
+from sancodec.codec.event_stream import ChunkEvents
+from sancodec.codec.rans import EncodedStream
+from sancodec.codec.synthesis import ChannelCoding
+from sancodec.errors import CorruptError, FormatError, LimitExceededError, TruncatedError
+
+TOKENS = [[b"\1\2\0", b"\0"], [b"\5\0", b"\3\3\0", b"\0"]]
+BAND_COUNTS = [2, 3]
+
+
+def test_the_digest_is_that_of_the_samples_as_little_endian_int32():
+    samples = [np.array([1, -2], np.int32), np.array([2**31 - 1], np.int32)]
+    assert payload.digest_of(samples) == zlib.crc32(b"\1\0\0\0\xfe\xff\xff\xff\xff\xff\xff\x7f")
+
+
+@given(st.integers(0, 2**32 - 1), st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=50))
+def test_the_fields_of_a_chunk_come_back(digest, events, raw, coefficients):
+    fields = payload.ChunkFields(digest, events, raw, coefficients)
+    assert payload.split_fields(payload.join_fields(fields), "chunk 0") == fields
+
+
+def test_fields_cut_within_events_or_raw_bits_are_refused():
+    content = payload.join_fields(payload.ChunkFields(1, b"events", b"raw", b""))
+    for length in range(len(content)):
+        with pytest.raises(TruncatedError, match="chunk 0"):
+            payload.split_fields(content[:length], "chunk 0")
+
+
+def frames(layout, pieces):
+    compressed = [zstd_compress(piece, 3) for piece in pieces]
+    return bytes([layout]) + b"".join(encode_varints([len(frame)]) + frame for frame in compressed)
+
+
+LAYOUTS = [
+    frames(0, [b"".join(b"".join(bands) for bands in TOKENS)]),
+    frames(1, [b"".join(bands) for bands in TOKENS]),
+    frames(2, [band for bands in TOKENS for band in bands]),
+]
+
+
+@pytest.mark.parametrize("content", LAYOUTS, ids=["one frame", "a frame a channel", "a frame a band"])
+def test_tokens_come_back_from_every_layout(content):
+    after = payload.decode_zstd_coefficients(content, BAND_COUNTS, 100, "chunk 0")
+    assert [tokens.tobytes() for tokens in after] == [b"".join(bands) for bands in TOKENS]
+
+
+@pytest.mark.parametrize("level", [1, 3, 19])
+def test_tokens_come_back_from_the_layout_that_the_encoder_takes(level):
+    content = payload.encode_zstd_coefficients(TOKENS, level)
+    after = payload.decode_zstd_coefficients(content, BAND_COUNTS, 100, "chunk 0")
+    assert [tokens.tobytes() for tokens in after] == [b"".join(bands) for bands in TOKENS]
+
+
+@pytest.mark.parametrize("content", LAYOUTS)
+def test_frames_cut_anywhere_or_followed_by_bytes_are_refused(content):
+    for length in range(len(content)):
+        with pytest.raises(FormatError, match="chunk 0"):
+            payload.decode_zstd_coefficients(content[:length], BAND_COUNTS, 100, "chunk 0")
+    with pytest.raises(CorruptError, match="1 bytes follow"):
+        payload.decode_zstd_coefficients(content + b"\0", BAND_COUNTS, 100, "chunk 0")
+
+
+def test_an_unknown_layout_is_refused():
+    with pytest.raises(CorruptError, match="layout 3"):
+        payload.decode_zstd_coefficients(b"\3" + LAYOUTS[0][1:], BAND_COUNTS, 100, "chunk 0")
+
+
+def test_more_tokens_than_a_chunk_can_hold_are_refused():
+    for content in LAYOUTS:
+        with pytest.raises(LimitExceededError):
+            payload.decode_zstd_coefficients(content, BAND_COUNTS, 8, "chunk 0")
+
+
+def test_tokens_of_too_many_or_too_few_bands_are_refused():
+    for counts in ([2, 2], [3, 3], [5, 1]):
+        with pytest.raises(CorruptError, match=r"tokens of 5 bands"):
+            payload.decode_zstd_coefficients(LAYOUTS[0], counts, 100, "chunk 0")
+
+
+STREAMS = [
+    EncodedStream(np.array([2**16, 2**32 - 1], np.uint32), np.array([7, 8, 65535], np.uint16)),
+    EncodedStream(np.array([2**20], np.uint32), np.zeros(0, np.uint16)),
+]
+
+
+def test_streams_come_back():
+    content = payload.encode_class_coefficients(STREAMS)
+    for before, after in zip(STREAMS, payload.decode_class_coefficients(content, 2, "chunk 0"), strict=True):
+        np.testing.assert_array_equal(after.states, before.states)
+        np.testing.assert_array_equal(after.words, before.words)
+
+
+def test_streams_cut_anywhere_or_followed_by_bytes_are_refused():
+    content = payload.encode_class_coefficients(STREAMS)
+    for length in range(len(content)):
+        with pytest.raises(TruncatedError):
+            payload.decode_class_coefficients(content[:length], 2, "chunk 0")
+    with pytest.raises(CorruptError, match="follow the last stream"):
+        payload.decode_class_coefficients(content + b"\0", 2, "chunk 0")
+    with pytest.raises(CorruptError, match="follow the last stream"):
+        payload.decode_class_coefficients(content, 1, "chunk 0")
+
+
+def test_too_many_lanes_are_refused():
+    content = encode_varints([payload.MAX_LANES + 1, 0]) + bytes(4 * (payload.MAX_LANES + 1))
+    with pytest.raises(LimitExceededError, match="4097 lanes"):
+        payload.decode_class_coefficients(content, 1, "chunk 0")
+
+
+CODINGS = [
+    ChannelCoding(0, -9, 9, 0, SMALL, kernels=BeatKernels(np.ones((2, 20), np.int32), 0)),
+    ChannelCoding(0, 5, 5, 0),
+    ChannelCoding(0, -9, 9, 1, SMALL),
+]
+CHUNK = ChunkEvents(
+    [np.array([-3, 40, 99]), np.zeros(0, np.int64)],
+    [
+        Events(np.array([1, 0, 0], np.int32), np.array([9, 0, 127], np.int32)),
+        Events(np.zeros(3, np.int32), np.zeros(3, np.int32)),
+        Events(np.zeros(0, np.int32), np.zeros(0, np.int32)),
+    ],
+    [np.array([[0, 3], [50, 50]]), np.zeros((0, 2), np.int64), np.array([[299, 1]])],
+)
+
+
+def test_the_events_of_a_chunk_come_back():
+    content = payload.encode_events(CHUNK, CODINGS, [20, 0])
+    after = payload.decode_events(content, CODINGS, [20, 0], [100, 300], [100, 100, 300], "chunk 0")
+    for before, found in zip(CHUNK.starts, after.starts, strict=True):
+        np.testing.assert_array_equal(found, before)
+    for before, found in zip(CHUNK.runs, after.runs, strict=True):
+        np.testing.assert_array_equal(found, before)
+    np.testing.assert_array_equal(after.events[0].gains, CHUNK.events[0].gains)
+    np.testing.assert_array_equal(after.events[0].kernel_ids, CHUNK.events[0].kernel_ids)
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=200)
+def test_any_bytes_give_parts_of_a_chunk_or_a_format_error(content):
+    attempts = [
+        lambda: payload.split_fields(content, "chunk 0"),
+        lambda: payload.decode_events(content, CODINGS, [20, 0], [100, 300], [100, 100, 300], "chunk 0"),
+        lambda: payload.decode_class_coefficients(content, 2, "chunk 0"),
+        lambda: payload.decode_zstd_coefficients(content, BAND_COUNTS, 100, "chunk 0"),
+    ]
+    for attempt in attempts:
+        try:
+            attempt()
+        except FormatError:
+            continue

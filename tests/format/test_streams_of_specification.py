@@ -1,0 +1,252 @@
+"""Streams that recordings seldom reach, from the package's writers into the decoder written from docs/format.md."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+
+import independent_decoder
+import numpy as np
+import pytest
+from independent_fields import Bits, Bytes
+
+from sancodec.codec import class_coder, payload, zstd_coder
+from sancodec.codec.beats import BeatKernels, Events, render
+from sancodec.codec.bits import BitReader, BitWriter, zigzag
+from sancodec.codec.chunks import band_phases, base_windows, groups_of
+from sancodec.codec.container import encode_varints, zstd_compress
+from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, ContextModel, Profile
+from sancodec.codec.event_stream import ChunkEvents
+from sancodec.codec.header import Header, MeasuredQuality, decode_coding, encode_coding
+from sancodec.codec.kernels import Model, decode_model
+from sancodec.codec.quantiser import Quantised, Step, amplitudes_of, classified
+from sancodec.codec.recording import Channel
+from sancodec.codec.synthesis import ChannelCoding, check_amplitudes, reconstruct
+from sancodec.codec.transform import synthesise
+from sancodec.training.lapped import SYM8, mdct_kernels, split_lowest
+from sancodec.training.statistics import frequencies_of
+
+
+def random_model(rng: np.random.Generator) -> Model:
+    """A small bank with strides 16, 8, 4 and statistics without any pattern."""
+    groups = tuple(split_lowest(mdct_kernels(4), stride=4, levels=2, scaling=SYM8))
+    n_bands = sum(group.n_kernels for group in groups)
+    counts = 0.8 ** (np.arange(17) * rng.uniform(0.1, 4, (2 * 28, 1))) * rng.uniform(0.5, 1, (2 * 28, 17))
+    contexts = ContextModel(
+        (4096 * rng.random((2, n_bands, 4)) ** 4).astype(np.uint16),
+        rng.integers(0, 3, n_bands).astype(np.uint8),
+        frequencies_of(counts).reshape(2, 28, 17),
+    )
+    return decode_model(Model(groups, contexts, {"name": "random", "π": [1, 2.5]}).content)
+
+
+def random_quantised(model: Model, circle: int, rng: np.random.Generator, *, largest: int) -> Quantised:
+    """Magnitudes up to ``largest`` with many zeros, ``(1, window)`` per band."""
+    magnitudes, negative = [], []
+    for stride in model.band_strides:
+        shape = (1, circle // stride)
+        size = rng.random(shape) ** 2 * np.log2(largest + 1) * (rng.random(shape) < rng.random())
+        magnitudes.append(np.minimum(2**size - 1, largest).astype(np.int32))
+        negative.append(rng.random(shape) < 0.5)
+    return Quantised(magnitudes, negative, [])
+
+
+def signed(quantised: Quantised) -> list[np.ndarray]:
+    return [
+        np.where(minus, -band, band)[0] for band, minus in zip(quantised.magnitudes, quantised.negative, strict=True)
+    ]
+
+
+def random_kernels(rng: np.random.Generator, *, n_kernels: int, length: int, exponent: int) -> BeatKernels:
+    return BeatKernels(rng.integers(-(2**16) + 1, 2**16, (n_kernels, length)).astype(np.int32), exponent)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_class_streams_with_any_profile(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    model, circle, kernel_length = random_model(rng), 16 * 40, 75
+    profile = Profile(
+        int(rng.integers(2)),
+        rng.integers(0, MAX_SCALE_CODE + 1, model.n_bands) * (rng.random(model.n_bands) < 0.8),
+        rng.integers(-MAX_PHASE_CODE, MAX_PHASE_CODE + 1, (model.contexts.n_phase_groups, N_PHASES + 1)),
+    )
+    active = profile.scale_codes > 0
+    starts = np.cumsum(rng.integers(1, 150, 6)) - kernel_length
+    plain = random_quantised(model, circle, rng, largest=2 ** int(rng.integers(2, 20)))
+    for band in np.flatnonzero(~active):
+        plain.magnitudes[band][:] = 0
+    base_at = base_windows(model, profile, band_phases(model, [starts], circle, kernel_length=kernel_length))
+    quantised = classified(plain, model, base_at, weight_set=profile.weight_set)
+    n_lanes = int(rng.integers(1, 9)) if active.any() else 0
+    part = class_coder.ChannelPart(quantised, active, n_lanes, profile.weight_set)
+    ((stream,),) = class_coder.encode_class_streams([part], model)
+    content = payload.encode_class_coefficients([stream.stream])
+    coding = {
+        "model": independent_decoder.read_model(model.content),
+        "set": profile.weight_set,
+        "scales": profile.scale_codes.tolist(),
+        "phases": profile.phase_codes.tolist(),
+    }
+    raw = Bits(bits="".join(map(str, stream.raw.tolist())))
+    fields = Bytes(content)
+    decoded = independent_decoder.decode_classes(fields, raw, coding, starts.tolist(), kernel_length, circle)
+    fields.finish()
+    raw.finish()
+    for found, expected in zip(decoded, signed(quantised), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("layout", [0, 1, 2])
+@pytest.mark.parametrize("largest", [3, 2**14, 2**31 - 1])
+def test_tokens_in_every_layout(layout: int, largest: int) -> None:
+    rng = np.random.default_rng(layout)
+    model, circle = random_model(rng), 16 * 3000
+    channels = [random_quantised(model, circle, rng, largest=largest) for _ in range(2)]
+    channels[0].magnitudes[-1][0, 1:-1] = 0
+    channels[1].magnitudes[-1][:] = 0
+    writer = BitWriter()
+    tokens = [zstd_coder.encode_tokens(each, 0, writer) for each in channels]
+    pieces = [
+        [b"".join(b"".join(bands) for bands in tokens)],
+        [b"".join(bands) for bands in tokens],
+        [band for bands in tokens for band in bands],
+    ][layout]
+    frames = [zstd_compress(piece, 3) for piece in pieces]
+    content = bytes([layout]) + b"".join(encode_varints([len(frame)]) + frame for frame in frames)
+    raw = Bits(writer.tobytes())
+    second = independent_decoder.read_model(model.content)
+    decoded = independent_decoder.decode_tokens(content, raw, [second, second], [circle, circle])
+    raw.finish()
+    for bands, quantised in zip(decoded, channels, strict=True):
+        for found, expected in zip(bands, signed(quantised), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_events_with_several_kernels_gains_of_zero_and_both_gain_forms(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lengths, n_events = [30, 0, 50], [int(rng.integers(0, 9)), 0, int(rng.integers(1, 90))]
+    starts = [np.cumsum(rng.integers(1, 40, n)) - length for n, length in zip(n_events, lengths, strict=True)]
+    kernels = [random_kernels(rng, n_kernels=n, length=4, exponent=0) for n in (3, 0, 1, 2)]
+    codings = [ChannelCoding(0, 0, 1, group, kernels=each) for group, each in zip((0, 1, 2, 2), kernels, strict=True)]
+    events, runs = [], []
+    for coding in codings:
+        n = n_events[coding.lead_group]
+        drift = np.clip(60 + np.cumsum(rng.integers(-1, 2, n)), 0, 127)
+        gains = drift if seed % 2 else rng.integers(0, 128, n) * (rng.random(n) < 0.7)
+        ids = rng.integers(0, max(coding.kernels.n_kernels, 1), n) * (gains > 0)
+        events.append(Events(ids.astype(np.int32), gains.astype(np.int32)))
+        runs.append(np.stack([np.arange(seed) * 900, rng.integers(1, 800, seed)], axis=1))
+    content = payload.encode_events(ChunkEvents(starts, events, runs), codings, lengths)
+    plain = [{"group": coding.lead_group, "kernels": list(coding.kernels.weights)} for coding in codings]
+    found_starts, found_runs, found_events = independent_decoder.read_events(content, lengths, plain)
+    assert found_starts == [each.tolist() for each in starts]
+    assert found_runs == [[tuple(run) for run in each.tolist()] for each in runs]
+    for found, each, coding in zip(found_events, events, codings, strict=True):
+        expected = zip(each.kernel_ids.tolist(), each.gains.tolist(), strict=True)
+        assert found == (list(expected) if coding.kernels.n_kernels else [])
+
+
+def test_coding_with_kernels_and_profiles() -> None:
+    rng = np.random.default_rng(5)
+    model = random_model(rng)
+    codings = []
+    for n_kernels, exponent in ((0, 0), (1, -10), (7, 20)):
+        kernels = random_kernels(rng, n_kernels=n_kernels, length=60, exponent=exponent)
+        scales = rng.integers(0, MAX_SCALE_CODE + 1, model.n_bands)
+        phases = rng.integers(-15, 16, (model.contexts.n_phase_groups, 25)) * (n_kernels > 0)
+        profile = Profile(n_kernels % 2, scales, phases)
+        step = Step(int(rng.integers(2048, 4096)), int(rng.integers(-40, 33)))
+        codings.append(ChannelCoding(-(2**31), -7, 2**31 - 1, 0, model, step, (63, 0, 9), kernels, profile))
+    measured = [MeasuredQuality(1.5, 2**32 - 1)] * 3
+    content = encode_coding(codings, measured, models=(model,), kernel_lengths=[60], coder=1)
+    header = Header("array", Fraction(1), 9, 9, (Channel("a"), Channel("b"), Channel("c")), 1, 5, 2.0, (b"\0" * 32,))
+    decode_coding(content, header, (model,))
+    plain = {"channels": [None] * 3, "coder": 1}
+    lengths, found = independent_decoder.read_coding(content, plain, [independent_decoder.read_model(model.content)])
+    assert lengths == [60]
+    for coding, each in zip(codings, found, strict=True):
+        assert (each["prdn"], each["largest_error"], each["group"]) == (1.5, 2**32 - 1, 0)
+        assert (each["offset"], each["minimum"], each["maximum"]) == (coding.offset, coding.minimum, coding.maximum)
+        assert (each["mantissa"], each["exponent"]) == (coding.step.mantissa, coding.step.exponent)
+        assert each["offsets"] == [0, *coding.offsets]
+        assert coding.profile is not None
+        assert (each["set"], each["scales"]) == (coding.profile.weight_set, coding.profile.scale_codes.tolist())
+        assert each["phases"] == coding.profile.phase_codes.tolist()
+        assert len(each["kernels"]) == coding.kernels.n_kernels
+        for weights, expected in zip(each["kernels"], coding.kernels.weights, strict=True):
+            np.testing.assert_array_equal(weights, expected)
+        if coding.kernels.n_kernels:
+            assert each["kernel_exponent"] == coding.kernels.exponent
+
+
+@pytest.mark.parametrize("exponent", [-40, -11, 0, 2, 3, 4, 9])
+def test_synthesis_in_integers_equals_synthesis_in_float64(exponent: int) -> None:
+    rng = np.random.default_rng(exponent + 40)
+    model, n_samples, length = random_model(rng), 611, 60
+    quantised = random_quantised(model, 688, rng, largest=2**18 if exponent < 4 else 2**8)
+    starts = np.cumsum(rng.integers(3, 60, 15)) - length
+    starts = starts[starts < n_samples]
+    kernels = random_kernels(rng, n_kernels=3, length=length, exponent=int(rng.integers(-10, 8)))
+    events = Events(
+        rng.integers(0, 3, len(starts)).astype(np.int32), rng.integers(0, 128, len(starts)).astype(np.int32)
+    )
+    coding = ChannelCoding(-5, -(2**30), 2**30, 0, model, Step(3001, exponent), (60, 7, 1), kernels)
+    amplitudes = groups_of(amplitudes_of(quantised, coding.offsets), model)
+    check_amplitudes(model, amplitudes)
+    expected = reconstruct(
+        coding,
+        synthesise(model, amplitudes)[:, :n_samples],
+        render(starts, events, kernels, n_samples=n_samples)[None],
+    )[0]
+    plain = {
+        "model": independent_decoder.read_model(model.content),
+        "offsets": [0, 60, 7, 1],
+        "mantissa": 3001,
+        "exponent": exponent,
+        "kernels": list(kernels.weights.astype(np.int64)),
+        "kernel_exponent": kernels.exponent,
+        "offset": -5,
+        "minimum": -(2**30),
+        "maximum": 2**30,
+    }
+    pairs = list(zip(events.kernel_ids.tolist(), events.gains.tolist(), strict=True))
+    found = independent_decoder.synthesise(plain, signed(quantised), starts.tolist(), pairs, n_samples)
+    np.testing.assert_array_equal(found, expected)
+    assert len(np.unique(found)) > 2
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_rice_lists_with_escapes_are_read_alike(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = (2.0 ** rng.uniform(0, rng.uniform(1, 32), 50)).astype(np.int64)
+    writer = BitWriter()
+    writer.rice(values)
+    writer.rice(zigzag(np.array([-3])))
+    content = writer.tobytes()
+    bits = Bits(content)
+    assert bits.rice(50) == values.tolist() == BitReader.from_bytes(content, "list").rice(50).tolist()
+    assert bits.srice(1) == [-3]
+    bits.finish()
+
+
+def test_kernels_longer_than_the_circle_wrap_around() -> None:
+    rng = np.random.default_rng(1)
+    model = random_model(rng)
+    content = bytearray(model.content)
+    head = struct.pack("<HHIi", 16, 1, 4000, -7000)
+    metadata_end = 12 + struct.unpack_from("<I", content, 8)[0]
+    weights = rng.integers(-9, 10, 4000).astype("<i4").tobytes()
+    content[6:8] = struct.pack("<H", 1)
+    statistics = b"\1" + bytes(8) + b"\0" + model.contexts.frequencies[0].astype("<u2").tobytes()
+    single = decode_model(bytes(content[:metadata_end]) + head + weights + statistics)
+    quantised = Quantised([rng.integers(0, 5, (1, 6)).astype(np.int32)], [rng.random((1, 6)) < 0.5], [])
+    total = synthesise(single, groups_of(amplitudes_of(quantised, (0, 0, 0)), single))[0]
+    second = independent_decoder.read_model(single.content)
+    plain = {"model": second, "offsets": [0] * 4, "mantissa": 2048, "exponent": 2, "kernels": [], "offset": 0}
+    plain |= {"minimum": -(2**31), "maximum": 2**31 - 1}
+    found = independent_decoder.synthesise(plain, signed(quantised), [], [], 96)
+    expected = reconstruct(
+        ChannelCoding(0, -(2**31), 2**31 - 1, 0, single, Step(2048, 2)), total[None], 0 * total[None].astype(int)
+    )
+    np.testing.assert_array_equal(found, expected[0])
