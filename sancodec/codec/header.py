@@ -257,7 +257,7 @@ def encode_coding(
         writer.rice(zigzag(np.array([coding.step.exponent], np.int64)))
         for offset in coding.offsets:
             writer.number(offset, 6)
-        _write_kernels(writer, coding.kernels)
+        write_kernels(writer, coding.kernels)
         if coder == CODER_CLASS:
             assert coding.profile is not None
             _write_profile(writer, coding.profile)
@@ -324,7 +324,8 @@ def _read_coding(
     return ChannelCoding(offset, minimum, maximum, lead_group, model, step, offsets, kernels, profile), quality
 
 
-def _write_kernels(writer: BitWriter, kernels: BeatKernels) -> None:
+def write_kernels(writer: BitWriter, kernels: BeatKernels) -> None:
+    """Number of kernels, exponent, and second differences of the weights."""
     writer.rice(np.array([kernels.n_kernels]))
     if kernels.n_kernels:
         writer.rice(zigzag(np.array([kernels.exponent], np.int64)))

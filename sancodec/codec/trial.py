@@ -10,19 +10,23 @@ from numpy.typing import NDArray
 
 from sancodec.codec import beats, quantiser
 from sancodec.codec.beats import BeatKernels, Events
+from sancodec.codec.bits import BitWriter
 from sancodec.codec.channel import Cascade, ChannelJob, Choice
 from sancodec.codec.chunks import Part, bands_of, base_windows, bridged, phases_of_part
 from sancodec.codec.contexts import Profile
 from sancodec.codec.detection import windows_at
+from sancodec.codec.event_stream import write_events
+from sancodec.codec.header import write_kernels
 from sancodec.codec.kernels import Model
 from sancodec.codec.quantiser import Bands, Quantised
 
 MIN_STEP = 2.0**-7
-TRIAL_SAMPLES = 88_000
-_STEP_TRIAL_SAMPLES = 44_000
+TRIAL_SAMPLES = 132_000
+_STEP_TRIAL_SAMPLES = 33_000
+_PIECE_SAMPLES = 5500
 _STEP_PER_RMSE = 2.6
 _EVENT_BITS = 12.0
-_KERNEL_SAMPLE_BITS = 4.0
+_POSITION_BITS = 5.0
 _MIN_EVENTS = 8
 _FINALISTS = 2
 # What a bit is worth, in squared steps, when two ways of coding are compared at one step.
@@ -47,19 +51,17 @@ def part_phases(job: ChannelJob, model: Model, part: Part) -> list[NDArray[np.in
 
 
 def sample_of(job: ChannelJob, model: Model, residual: NDArray[np.float32], n_wanted: int) -> Sample:
-    """Evenly spaced chunks of about ``n_wanted`` samples in all; the middle of a file that is one long chunk."""
+    """Evenly spaced pieces of about ``n_wanted`` samples in all; many short ones, since a record has its moods."""
     n_samples = len(job.channel.signal)
-    part = job.parts[0]
-    n_trial = max(1, min(part.n_chunks, n_wanted // part.length))
-    if part.length > 2 * n_wanted:
-        part = Part(0, 1, n_wanted, (n_samples - n_wanted) // 2)
-    chosen = np.unique(np.linspace(0, part.n_chunks - 1, n_trial).astype(int)).tolist()
-    pieces = [Part(0, 1, part.length, part.first_sample + index * part.length) for index in chosen]
+    length = min(n_samples, _PIECE_SAMPLES)
+    n_pieces = max(1, min(n_samples // length, n_wanted // length))
+    starts = np.unique(np.linspace(0, n_samples - length, n_pieces).astype(int)).tolist()
+    pieces = [Part(0, 1, length, start) for start in starts]
     circles = np.concatenate([bridged(residual, piece, model) for piece in pieces])
     bands = Bands.of(bands_of(job.engine.similarity(model, circles)))
     per_piece = [part_phases(job, model, piece) for piece in pieces]
     phases = [np.concatenate(rows) for rows in zip(*per_piece, strict=True)]
-    return Sample(bands, phases, n_samples / (len(chosen) * part.length))
+    return Sample(bands, phases, n_samples / (len(pieces) * length))
 
 
 def choose(job: ChannelJob, *, prdn: float) -> Choice:
@@ -92,21 +94,14 @@ def choose(job: ChannelJob, *, prdn: float) -> Choice:
     elif learnt:
         costs[middle] = _trial_cost(job, model, cascades[middle], step)
 
-    def cost_of(count: int) -> float:
-        if count not in costs:
-            cascades[count] = cascade_of(job, learnt.get(count), step)
-            costs[count] = _trial_cost(job, model, cascades[count], step)
-        return costs[count]
-
-    # The cost has one minimum over the number of kernels, except that none at all is tried whenever few are best.
-    best = options.index(middle)
-    while best + 1 < len(options) and cost_of(options[best + 1]) < cost_of(options[best]):
-        best += 1
-    while options[best] <= middle and best > 0 and cost_of(options[best - 1]) < cost_of(options[best]):
-        best -= 1
-    if 0 < best <= 2 and cost_of(0) < cost_of(options[best]):
-        best = 0
-    return Choice(model, cascades[options[best]], step)
+    if learnt:
+        # Costs are no smooth function of the number of kernels: each is tried.
+        for count in options:
+            if count not in costs:
+                cascades[count] = cascade_of(job, learnt.get(count), step)
+                costs[count] = _trial_cost(job, model, cascades[count], step)
+    best = min(costs, key=lambda count: (costs[count], count))
+    return Choice(model, cascades[best], step)
 
 
 def cascade_of(job: ChannelJob, kernels: NDArray[np.float32] | None, step: float) -> Cascade:
@@ -121,10 +116,12 @@ def cascade_of(job: ChannelJob, kernels: NDArray[np.float32] | None, step: float
     quantised = beats.quantise_kernels(kernels, (waves @ kernels.T).max(axis=1), step=step)
     penalty = _EVENT_BITS * max(job.settings.multiplier, 0.1) * step**2
     events, residual = beats.project(channel.signal, group.starts, quantised, penalty=penalty)
-    n_used = int((events.gains > 0).sum())
-    # Gain and kernel id of every event in use; its position is shared by the channels of the group.
-    event_bits = _EVENT_BITS / 2 * (n_used + n_events / len(group.filtered))
-    return Cascade(quantised, events, residual, event_bits + _KERNEL_SAMPLE_BITS * kernels.size)
+    writer = BitWriter()
+    write_events(writer, events, quantised.n_kernels)
+    write_kernels(writer, quantised)
+    # Positions are shared by the channels of the group.
+    side_bits = len(writer) + _POSITION_BITS * n_events / len(group.filtered)
+    return Cascade(quantised, events, residual, side_bits)
 
 
 def _rough_bits(job: ChannelJob, model: Model, cascade: Cascade, step: float) -> float:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from neutral_banks import LAPPED, SMALL, neutral_model, random_group
 
+from sancodec.codec.chunks import bands_of
 from sancodec.codec.contexts import CLASS_SHIFT, ESCAPE, N_CLASSES, NO_PHASE, SCALE_OFFSET
 from sancodec.codec.quantiser import (
     DEAD_ZONE_ROUNDING,
@@ -127,7 +128,7 @@ def test_error_sums_give_the_squared_error_of_the_reconstruction(plain):
         rounding = rounding_of(LAPPED.contexts, multiplier=0.1, weight_set=1)
         quantised, sums = quantise(bands, LAPPED, base, weight_set=1, step=step, rounding=rounding)
     for offsets in [(0, 0, 0), (8, 4, 2), (63, 1, 20), sums.offsets()]:
-        amplitudes = amplitudes_of(quantised, offsets)
+        amplitudes = bands_of(amplitudes_of(quantised, offsets, LAPPED))
         direct = sum(
             float(((np.where(negative, -absolute, absolute) - amplitude * step / 128) ** 2).sum())
             for absolute, negative, amplitude in zip(bands.absolute, bands.negative, amplitudes, strict=True)
@@ -157,13 +158,14 @@ def test_offsets_stay_within_6_bits():
 
 
 def test_amplitudes_are_128ths_of_a_step_with_the_sign():
-    quantised = Quantised(
-        [np.array([[0, 1, 2, 3, 1000, 2**31 - 1]], np.int32)],
-        [np.array([[True, False, True, False, True, True]])],
-        [],
-    )
-    (amplitudes,) = amplitudes_of(quantised, (20, 10, 5))
-    assert amplitudes[0].tolist() == [0, 108, -246, 379, -127_995, -(2**31 - 1) * 128 + 5]
+    magnitudes = [np.array([[0, 1, 2], [3, 1000, 2**31 - 1]], np.int32), np.zeros((2, 3), np.int32)]
+    negative = [np.array([[True, False, True], [False, True, True]]), np.zeros((2, 3), bool)]
+    magnitudes[1][1, 2] = 5
+    two_bands = neutral_model("two bands", [random_group(8, 2, 8, 0)])
+    (amplitudes,) = amplitudes_of(Quantised(magnitudes, negative, []), (20, 10, 5), two_bands)
+    assert amplitudes.shape == (2, 3, 2)
+    assert amplitudes[:, :, 0].tolist() == [[0, 108, -246], [379, -127_995, -(2**31 - 1) * 128 + 5]]
+    assert amplitudes[:, :, 1].tolist() == [[0, 0, 0], [0, 0, 635]]
 
 
 def test_a_profile_holds_the_mean_magnitude_of_each_band():

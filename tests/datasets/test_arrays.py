@@ -1,0 +1,144 @@
+import csv
+import io
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from sancodec.codec.recording import Channel, Recording
+from sancodec.datasets.arrays import read_array, stacked, write_csv, write_npy
+from sancodec.errors import InvalidSignalError
+
+
+def saved(path, array, **settings):
+    np.save(path, array, **settings)
+    return path
+
+
+def recording(samples, channels=None, rate_hz=100, source="wfdb"):
+    arrays = tuple(np.asarray(each, np.int32) for each in samples)
+    channels = channels or [Channel(f"lead {index}") for index in range(len(arrays))]
+    return Recording(tuple(channels), arrays, Fraction(rate_hz), source)
+
+
+@pytest.mark.parametrize("shape", [(40,), (1, 40), (3, 40)])
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"])
+def test_an_array_is_read_and_written_as_it_was(tmp_path, dtype, shape):
+    array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    before = read_array(saved(tmp_path / "a.npy", array), sampling_rate_hz=250)
+    assert before.frame_rate_hz == 250
+    file = io.BytesIO()
+    write_npy(before, file)
+    file.seek(0)
+    after = np.load(file)
+    assert (after.dtype, after.shape) == (array.dtype, shape)
+    np.testing.assert_array_equal(after, array)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [">i2", "<i4", ">u4"])
+def test_values_do_not_depend_on_the_order_in_memory(tmp_path, dtype, order):
+    array = np.asarray(np.arange(60).reshape(3, 20), dtype, order=order)
+    read = read_array(saved(tmp_path / "a.npy", array), sampling_rate_hz=1)
+    np.testing.assert_array_equal(stacked(read), array)
+    assert all(samples.flags.c_contiguous for samples in read.samples)
+
+
+def test_an_array_without_its_sampling_rate_is_refused(tmp_path):
+    with pytest.raises(InvalidSignalError, match=r"a\.npy: .*--rate"):
+        read_array(saved(tmp_path / "a.npy", np.arange(3)), sampling_rate_hz=None)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InvalidSignalError, match=r"none\.npy: there is no such file"):
+        read_array(tmp_path / "none.npy", sampling_rate_hz=1)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"not an array", b"\x93NUMPY\1\0\x10\0{'descr': '<i2'}"])
+def test_a_file_that_is_no_array_is_named(tmp_path, content):
+    path = tmp_path / "a.npy"
+    path.write_bytes(content)
+    with pytest.raises(InvalidSignalError, match=r"a\.npy: it is not a \.npy array"):
+        read_array(path, sampling_rate_hz=1)
+
+
+def test_an_array_cut_short_is_refused(tmp_path):
+    path = saved(tmp_path / "a.npy", np.arange(1000))
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(InvalidSignalError, match=r"a\.npy"):
+        read_array(path, sampling_rate_hz=1)
+
+
+def test_a_pickled_array_is_not_loaded(tmp_path):
+    path = saved(tmp_path / "a.npy", np.array([{}], object), allow_pickle=True)
+    with pytest.raises(InvalidSignalError, match=r"a\.npy"):
+        read_array(path, sampling_rate_hz=1)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros(5), "float64"),
+        (np.zeros((2, 3, 4), np.int16), "3 dimensions"),
+        (np.array([2**31]), "32 bits"),
+        (np.zeros((2, 0), np.int16), "nothing to compress"),
+    ],
+)
+def test_an_array_that_cannot_be_coded_is_refused_by_name(tmp_path, array, message):
+    with pytest.raises(InvalidSignalError, match=rf"a\.npy: .*{message}"):
+        read_array(saved(tmp_path / "a.npy", array), sampling_rate_hz=1)
+
+
+def test_a_zip_of_arrays_is_refused(tmp_path):
+    path = tmp_path / "a.npy"
+    with path.open("wb") as file:
+        np.savez(file, np.arange(5))
+    with pytest.raises(InvalidSignalError, match=r"a\.npy"):
+        read_array(path, sampling_rate_hz=1)
+
+
+def test_a_recording_that_was_no_array_becomes_int32():
+    array = stacked(recording([[1, 2], [3, 4]]))
+    assert array.dtype == np.int32
+    assert array.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("source", ["array", "array:", "array:O:1", "array:f8:2", "array:zz:1", "array:i2,i4:1", "x:i2:1"])
+def test_a_source_that_names_no_integer_type_gives_int32_of_all_channels(source):
+    array = stacked(recording([[1, 2], [3, 4]], source=source))
+    assert array.dtype == np.int32
+    assert array.shape == (2, 2)
+
+
+def test_channels_of_different_rates_do_not_fit_in_one_array_or_table():
+    mixed = recording([[1, 2], [1, 2, 3, 4]], [Channel("a"), Channel("b", samples_per_frame=2)])
+    for write in (write_npy, write_csv):
+        with pytest.raises(InvalidSignalError, match="--to wfdb"):
+            write(mixed, io.BytesIO())
+
+
+def table_of(recording):
+    file = io.BytesIO()
+    write_csv(recording, file)
+    return list(csv.reader(io.StringIO(file.getvalue().decode())))
+
+
+def test_a_table_has_times_names_and_physical_values():
+    channels = [Channel("MLII", "mV", 200.0, 1024), Channel("a,b\nc", "", -2.0, 0)]
+    rows = table_of(recording([[1024, 1124, 924], [0, 1, -3]], channels, 250))
+    assert rows[0] == ["time (s)", "MLII (mV)", "a b c ()"]
+    assert [row[0] for row in rows[1:]] == ["0.000000", "0.004000", "0.008000"]
+    assert [float(row[1]) for row in rows[1:]] == [0, 0.5, -0.5]
+    assert [float(row[2]) for row in rows[1:]] == [0, -0.5, 1.5]
+
+
+def test_missing_samples_stay_empty():
+    rows = table_of(recording([[5, -99, 7], [-99, 1, 2]], [Channel("a", invalid=-99), Channel("b")]))
+    assert [row[1:] for row in rows[1:]] == [["5", "-99"], ["", "1"], ["7", "2"]]
+
+
+def test_a_long_recording_is_written_in_blocks():
+    samples = np.arange(100_001)
+    rows = table_of(recording([samples]))
+    assert len(rows) == 100_002
+    assert [float(row[1]) for row in rows[1:]] == samples.tolist()
