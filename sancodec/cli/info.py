@@ -44,6 +44,8 @@ def command(inputs: tuple[str, ...], model_names: tuple[str, ...], quiet: bool, 
 
 def describe(name: str, reader: RecordingReader) -> dict[str, Any]:
     """What ``info`` tells, as one JSON object."""
+    from sancodec.codec.header import PROMISE_PRDN
+
     header = reader.header
     n_samples = sum(header.n_frames * channel.samples_per_frame for channel in header.channels)
     stored_bits = sum(
@@ -63,7 +65,7 @@ def describe(name: str, reader: RecordingReader) -> dict[str, Any]:
         "chunk_s": float(header.chunk_frames / header.frame_rate_hz),
         "level": header.level,
         "coder": _CODERS[header.coder],
-        "promised_prdn": header.promised_prdn,
+        "promised_prdn": next((value for kind, value in header.promises if kind == PROMISE_PRDN), None),
         "models": [
             {"name": model.name, "sha256": model.sha256.hex(), "embedded": model in reader.embedded_models}
             for model in reader.models
@@ -99,7 +101,7 @@ def _text(content: dict[str, Any]) -> str:
         f"{content['bits_per_sample']:.3f} bit/sample",
         f"  {content['source']} recording, {len(content['channels'])} channels, {content['sampling_rate']}, "
         f"{content['frames']:,} frames, {content['duration_s']:.1f} s",
-        f"  level {content['level']}, {content['coder']}, PRDN at most {content['promised_prdn']:g} %, "
+        f"  level {content['level']}, {content['coder']}, PRDN at most {content['promised_prdn'] or float('inf'):g} %, "
         f"{content['chunks']} chunks of {content['chunk_s']:.4g} s",
         f"  models: {models or 'none'}",
         f"  side files: {side_files or 'none'}",

@@ -14,6 +14,8 @@ Bits = NDArray[np.uint8]
 
 _RICE_PARAMETER_BITS = 5
 _MAX_RICE_QUOTIENT = 24
+_MAX_RICE_PARAMETER = 30
+_FIELDS_AT_ONCE = 1 << 16
 _ESCAPE_BITS = 32
 
 
@@ -74,7 +76,7 @@ class BitWriter:
         """Unsigned numbers below 2**32: parameter, all quotients in unary, all remainders, then escaped values."""
         if not len(values):
             return
-        candidates = range(31)
+        candidates = range(_MAX_RICE_PARAMETER + 1)
         total = int(values.sum())
         guess = max(0, int(np.log2(max(total / len(values), 1e-9))))
         costs = {k: self._rice_cost(values, k) for k in candidates if guess - 2 <= k <= guess}
@@ -139,12 +141,16 @@ class BitReader:
         return int.from_bytes(padded, "big") >> (-width % 8)
 
     def fields(self, widths: NDArray[np.int64]) -> NDArray[np.int64]:
-        return bits_to_fields(self.bits(int(widths.sum())), widths)
+        blocks = [widths[first : first + _FIELDS_AT_ONCE] for first in range(0, len(widths), _FIELDS_AT_ONCE)]
+        parts = [bits_to_fields(self.bits(int(block.sum())), block) for block in blocks]
+        return np.concatenate([np.zeros(0, np.int64), *parts])
 
     def rice(self, count: int) -> NDArray[np.int64]:
         if not count:
             return np.zeros(0, np.int64)
         parameter = self.number(_RICE_PARAMETER_BITS)
+        if parameter > _MAX_RICE_PARAMETER:
+            raise CorruptError(f"{self._what}: Rice parameter {parameter}; at most {_MAX_RICE_PARAMETER} is allowed")
         span = self._bits[self._position : self._position + count * (_MAX_RICE_QUOTIENT + 1)]
         ends = np.flatnonzero(span == 0)[:count]
         if len(ends) < count:
@@ -160,6 +166,8 @@ class BitReader:
         n_escaped = int(escaped.sum())
         values[~escaped] = (values[~escaped] << parameter) | self.fields(np.full(count - n_escaped, parameter))
         values[escaped] = self.fields(np.full(n_escaped, _ESCAPE_BITS))
+        if values.max() >> _ESCAPE_BITS:
+            raise CorruptError(f"{self._what}: a Rice-coded number of {values.max()}; it must be below 2**32")
         return values
 
     def finish(self) -> None:

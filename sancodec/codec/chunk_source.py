@@ -51,6 +51,7 @@ class ChunkSource:
         *,
         coder: int,
         zstd_level: int,
+        coding_crc: int,
     ) -> None:
         self._recording = recording
         self._chunk_frames = chunk_frames
@@ -58,6 +59,7 @@ class ChunkSource:
         self._groups = groups
         self._coder = coder
         self._zstd_level = zstd_level
+        self._coding_crc = coding_crc
         self._runs = [
             missing_runs(samples, channel.invalid)
             for channel, samples in zip(recording.channels, recording.samples, strict=True)
@@ -95,7 +97,14 @@ class ChunkSource:
             [each.coding for each in self._encoded],
             [group.stored_kernel_length for group in self._groups],
         )
-        return payload.join_fields(payload.ChunkFields(payload.digest_of(decoded), events, raw.tobytes(), coefficients))
+        return payload.join_fields(
+            payload.ChunkFields(
+                payload.digest_of(decoded, chunk=chunk, coding_crc=self._coding_crc),
+                events,
+                raw.tobytes(),
+                coefficients,
+            )
+        )
 
     def _events(self, chunk: int, first_frame: int, spans: list[slice]) -> ChunkEvents:
         starts = [

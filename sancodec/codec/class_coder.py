@@ -21,6 +21,7 @@ from sancodec.errors import CorruptError
 COEFFICIENTS_PER_LANE = 4096
 MAX_LANES = 4096
 _PAYLOAD_BITS = 16
+_MAX_RAW_BITS = 64
 _SHIFTS = CLASS_SHIFT.astype(np.uint8)
 _MAX_EXCESS = 1 << 30
 
@@ -299,7 +300,9 @@ def read_stream(stream: StreamSymbols, raw: Bits, model: Model) -> tuple[Quantis
     ------
     FormatError
     """
-    reader = BitReader(np.concatenate([stream.head, raw]), "coefficients")
+    # Signs, low bits and escapes of a stream take at most this many bits; the chunk's others stay where they are.
+    limit = (len(stream.symbols) + 1) * _MAX_RAW_BITS
+    reader = BitReader(np.concatenate([stream.head, raw[:limit]]), "coefficients")
     values, minus = _read_magnitudes(reader, stream.symbols, stream.classes, model.contexts.n_direct[stream.weight_set])
     if reader.position < len(stream.head) and stream.head[reader.position :].any():
         raise CorruptError("coefficients: bits follow the last sign within the initial states")

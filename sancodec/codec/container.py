@@ -21,6 +21,8 @@ VERSION = 1
 MAX_SECTION_BYTES = 1 << 30
 MAX_HEADER_BYTES = 1 << 26
 MAX_CHUNKS = 1 << 24
+MAX_LEADING_SECTIONS = 64
+ANCILLARY = 0x80
 END_MARK = b"SANe"
 
 _SECTION_HEAD = struct.Struct("<BI")
@@ -30,7 +32,7 @@ _PREFIX = struct.Struct("<8sHH")
 
 
 class SectionType(IntEnum):
-    """Kinds of sections; ids never change."""
+    """Kinds of sections; ids never change. With bit 7 set a section is ancillary: readers that do not know it skip it."""
 
     HEADER = 1
     MODEL = 2
@@ -90,18 +92,24 @@ def encode_index(first_chunk: int, lengths: list[int]) -> bytes:
     return encode_varints([first_chunk, len(lengths), *lengths])
 
 
-def decode_index(payload: bytes) -> list[int]:
-    """Offsets of the chunk sections."""
-    position, values = 0, []
-    while position < len(payload):
-        value, position = decode_varint(payload, position, "index")
-        values.append(value)
-    if len(values) < 2 or len(values) - 2 != values[1]:
-        raise CorruptError(f"index: {len(values)} numbers do not make an index")
-    offsets, offset = [], values[0]
-    for length in values[2:]:
-        offsets.append(offset)
-        offset += length
+def decode_index(payload: bytes, *, n_chunks: int) -> list[int]:
+    """Offsets of the chunk sections, and behind them that of what follows; one more than there are chunks.
+
+    Raises
+    ------
+    FormatError
+        When the index is not exactly one of ``n_chunks`` chunks.
+    """
+    first, position = decode_varint(payload, 0, "index")
+    count, position = decode_varint(payload, position, "index")
+    if count != n_chunks:
+        raise CorruptError(f"index: it lists {count} chunks; the header promises {n_chunks}")
+    offsets = [first]
+    for _ in range(count):
+        length, position = decode_varint(payload, position, "index")
+        offsets.append(offsets[-1] + length)
+    if position != len(payload):
+        raise CorruptError(f"index: {len(payload) - position} bytes follow its last number")
     return offsets
 
 
@@ -109,6 +117,7 @@ def encode_varints(values: list[int]) -> bytes:
     """Unsigned LEB128 numbers."""
     result = bytearray()
     for value in values:
+        assert 0 <= value < 1 << 63
         rest = value
         while rest >= 0x80:
             result.append(rest & 0x7F | 0x80)
@@ -184,34 +193,47 @@ class ContainerReader:
         return Section(kind, offset, payload), end
 
     def leading_sections(self) -> tuple[list[Section], int]:
-        """Sections before the first chunk, and the offset of that chunk (or of the index)."""
-        sections: list[Section] = []
-        offset = _PREFIX.size
-        while True:
-            self._file.seek(offset)
-            kind = self._file.read(1)
-            if kind and kind[0] in (SectionType.CHUNK, SectionType.INDEX):
-                return sections, offset
-            section, offset = self.section_at(offset)
-            sections.append(section)
-
-    def chunk_offsets(self, first: int) -> list[int]:
-        """Offsets of the chunk sections: by the index, or by walking from ``first`` where the index is unusable."""
-        try:
-            return self._indexed_offsets()
-        except FormatError:
-            return list(self._walked_offsets(first))
-
-    def check_end(self) -> None:
-        """Refuse a file whose index or trailer is missing or does not fit its sections.
+        """Sections up to CODING, ancillary ones left out, and the offset of what follows.
 
         Raises
         ------
         FormatError
         """
-        self._indexed_offsets()
+        sections: list[Section] = []
+        offset = _PREFIX.size
+        for _ in range(MAX_LEADING_SECTIONS):
+            section, offset = self.section_at(offset)
+            if section.kind & ANCILLARY:
+                continue
+            sections.append(section)
+            if section.kind == SectionType.CODING:
+                return sections, offset
+            if section.kind not in (SectionType.HEADER, SectionType.MODEL):
+                raise CorruptError(f"{section_name(section.kind)} at byte {section.offset}, before CODING")
+        raise LimitExceededError(f"more than {MAX_LEADING_SECTIONS} sections come before the first chunk")
 
-    def _indexed_offsets(self) -> list[int]:
+    def chunk_offsets(self, first: int, n_chunks: int) -> list[int]:
+        """Offsets of the chunk sections: by the index, or by walking from ``first`` where the index is unusable.
+
+        Fewer than ``n_chunks`` when the file was cut.
+        """
+        try:
+            return self._indexed_offsets(first, n_chunks)[0][:-1]
+        except FormatError:
+            return list(self._walked_offsets(first, n_chunks))
+
+    def check_end(self, first: int, n_chunks: int) -> None:
+        """Refuse a file whose index or trailer is missing, or does not fit its sections exactly.
+
+        Raises
+        ------
+        FormatError
+        """
+        offsets, index_offset = self._indexed_offsets(first, n_chunks)
+        self._check_lengths(offsets)
+        self._check_ancillary(offsets[-1], index_offset)
+
+    def _indexed_offsets(self, first: int, n_chunks: int) -> tuple[list[int], int]:
         if self._length < _PREFIX.size + _TRAILER.size:
             raise TruncatedError("the file ends before its index")
         self._file.seek(self._length - _TRAILER.size)
@@ -223,20 +245,48 @@ class ContainerReader:
         section, end = self.section_at(index_offset)
         if section.kind != SectionType.INDEX or end != self._length - _TRAILER.size:
             raise CorruptError(f"trailer: there is no index at byte {index_offset}")
-        offsets = decode_index(section.payload)
-        if any(offset >= index_offset for offset in offsets):
-            raise CorruptError("index: a chunk lies beyond the index")
-        return offsets
+        offsets = decode_index(section.payload, n_chunks=n_chunks)
+        if offsets[0] != first:
+            raise CorruptError(f"index: it places chunk 0 at byte {offsets[0]}; it follows CODING at {first}")
+        if offsets[-1] > index_offset:
+            raise CorruptError(f"index: its chunks end at byte {offsets[-1]}, beyond the index at {index_offset}")
+        return offsets, index_offset
 
-    def _walked_offsets(self, first: int) -> Iterator[int]:
-        offset = first
-        while offset + _SECTION_HEAD.size + _CRC.size <= self._length:
-            self._file.seek(offset)
+    def _check_lengths(self, offsets: list[int]) -> None:
+        for index, (start, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+            self._file.seek(start)
             kind, length = _SECTION_HEAD.unpack(self._file.read(_SECTION_HEAD.size))
-            if kind != SectionType.CHUNK:
+            if kind != SectionType.CHUNK or start + section_bytes(length) != end:
+                raise CorruptError(f"chunk {index}: there is no section of {end - start} bytes for it at byte {start}")
+
+    def _check_ancillary(self, start: int, end: int) -> None:
+        offset = start
+        while offset < end:
+            section, offset = self.section_at(offset)
+            if not section.kind & ANCILLARY:
+                raise CorruptError(
+                    f"{section_name(section.kind)} at byte {section.offset}, between the last chunk and INDEX"
+                )
+        if offset != end:
+            raise CorruptError(f"the sections before INDEX end at byte {offset}, INDEX begins at {end}")
+
+    def _walked_offsets(self, first: int, n_chunks: int) -> Iterator[int]:
+        offset = first
+        for _ in range(n_chunks):
+            self._file.seek(offset)
+            head = self._file.read(_SECTION_HEAD.size)
+            if len(head) < _SECTION_HEAD.size:
+                return
+            kind, length = _SECTION_HEAD.unpack(head)
+            if offset + section_bytes(length) > self._length or kind in (SectionType.INDEX, SectionType.CODING):
                 return
             yield offset
-            offset += _SECTION_HEAD.size + length + _CRC.size
+            offset += section_bytes(length)
+
+
+def section_bytes(payload_length: int) -> int:
+    """Length of a section with its framing."""
+    return _SECTION_HEAD.size + payload_length + _CRC.size
 
 
 def section_name(kind: int) -> str:
@@ -272,8 +322,8 @@ def zstd_decompress(frame: bytes, *, limit: int, where: str) -> bytes:
     """
     try:
         size = zstandard.frame_content_size(frame)
-        if size < 0:
-            raise CorruptError(f"{where}: its zstd frame does not state its size")
+        if size <= 0:
+            raise CorruptError(f"{where}: its zstd frame states no size, or 0")
         if size > limit:
             raise LimitExceededError(f"{where}: its zstd frame holds {size} bytes; at most {limit} are allowed")
         return zstandard.ZstdDecompressor().decompress(frame, max_output_size=limit, allow_extra_data=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -17,7 +18,7 @@ from sancodec.codec.class_coder import StreamBatch, StreamSymbols, decode_class_
 from sancodec.codec.container import ContainerReader, Section, SectionType, section_name
 from sancodec.codec.contexts import Profile
 from sancodec.codec.event_stream import ChunkEvents
-from sancodec.codec.header import CODER_CLASS, Header, MeasuredQuality, decode_coding, decode_header
+from sancodec.codec.header import CODER_CLASS, MAX_MODELS, Header, MeasuredQuality, decode_coding, decode_header
 from sancodec.codec.kernels import Model, decode_model
 from sancodec.codec.missing import mask_of
 from sancodec.codec.models import model_by_sha256
@@ -75,15 +76,11 @@ class RecordingReader:
         self._container = ContainerReader(file)
         sections, self._first_chunk = self._container.leading_sections()
         kinds = [section.kind for section in sections]
-        unknown = [kind for kind in kinds if kind not in (SectionType.HEADER, SectionType.MODEL, SectionType.CODING)]
-        if (
-            unknown
-            or kinds[:1] != [SectionType.HEADER]
-            or kinds[1:].count(SectionType.CODING) != 1
-            or kinds[-1] != SectionType.CODING
-        ):
+        if kinds[0] != SectionType.HEADER or SectionType.HEADER in kinds[1:] or len(kinds) > 2 + MAX_MODELS:
             found = ", ".join(map(section_name, kinds))
-            raise CorruptError(f"{found} before the first chunk; HEADER, MODEL…, CODING is expected")
+            raise CorruptError(
+                f"{found} before the first chunk; HEADER, at most {MAX_MODELS} MODEL, CODING is expected"
+            )
         self.header: Header = decode_header(sections[0].payload)
         embedded = tuple(decode_model(section.payload) for section in sections[1:-1])
         self.embedded_models = embedded
@@ -93,6 +90,7 @@ class RecordingReader:
         self.codings, self.measured, self._kernel_lengths = decode_coding(
             sections[-1].payload, self.header, self.models
         )
+        self._coding_crc = zlib.crc32(sections[-1].payload)
         self._coded = [index for index, coding in enumerate(self.codings) if coding.model is not None]
 
     @property
@@ -107,19 +105,17 @@ class RecordingReader:
         ------
         FormatError
         """
-        self._container.check_end()
-        self._offsets()
+        self._container.check_end(self._first_chunk, self.header.n_chunks)
 
-    def _offsets(self) -> list[int]:
-        offsets = self._container.chunk_offsets(self._first_chunk)
-        if len(offsets) > self.header.n_chunks:
-            raise CorruptError(f"the file holds {len(offsets)} chunks; its header promises {self.header.n_chunks}")
-        if len(offsets) < self.header.n_chunks:
+    def _offsets(self, last: int) -> list[int]:
+        """Offsets of the chunks before ``last``."""
+        offsets = self._container.chunk_offsets(self._first_chunk, self.header.n_chunks)
+        if len(offsets) < last:
             raise TruncatedError(
                 f"chunk {len(offsets)} of {self.header.n_chunks} is missing: the file was cut short; "
                 f"the {len(offsets)} chunks before it are there"
             )
-        return offsets
+        return offsets[:last]
 
     def _parse(self, index: int, offset: int) -> _ChunkStreams:
         where = f"chunk {index}"
@@ -175,7 +171,7 @@ class RecordingReader:
         FormatError
             Naming the first chunk that is missing or damaged.
         """
-        offsets = self._offsets()
+        offsets = self._offsets(last)
         per_chunk = max(
             1, sum(channel.samples_per_frame for channel in self.header.channels) * self.header.chunk_frames
         )
@@ -184,7 +180,7 @@ class RecordingReader:
             batch = [self._parse(index, offsets[index]) for index in range(start, min(start + batch_size, last))]
             decoded = self._decode_batch(batch)
             for chunk, samples in zip(batch, decoded, strict=True):
-                if payload.digest_of(samples) != chunk.digest:
+                if payload.digest_of(samples, chunk=chunk.index, coding_crc=self._coding_crc) != chunk.digest:
                     raise CorruptError(
                         f"chunk {chunk.index}: its samples do not match their digest; "
                         "the file or this machine's arithmetic is at fault, and nothing of it is returned"
@@ -220,7 +216,7 @@ class RecordingReader:
         coding = self.codings[channel]
         per_frame = self.header.channels[channel].samples_per_frame
         starts, ids, gains = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
-        for index, offset in enumerate(self._offsets()):
+        for index, offset in enumerate(self._offsets(self.header.n_chunks)):
             chunk = self._parse(index, offset).events
             if coding.kernels.n_kernels:
                 used = chunk.events[channel].gains > 0

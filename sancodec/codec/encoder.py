@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,7 +25,16 @@ from sancodec.codec.chunk_source import ChunkSource, StoredGroup
 from sancodec.codec.chunks import parts_of
 from sancodec.codec.container import ContainerWriter, SectionType
 from sancodec.codec.detection import detect_events
-from sancodec.codec.header import CODER_CLASS, CODER_ZSTD, Header, MeasuredQuality, encode_coding, encode_header
+from sancodec.codec.header import (
+    CODER_CLASS,
+    CODER_ZSTD,
+    PROMISE_PRDN,
+    Header,
+    MeasuredQuality,
+    check_chunk_size,
+    encode_coding,
+    encode_header,
+)
 from sancodec.codec.kernels import Model
 from sancodec.codec.quality import ChannelQuality, measure
 from sancodec.codec.recording import Recording
@@ -121,6 +131,7 @@ def encode_recording(
         raise InvalidSignalError("the recording has no samples; there is nothing to compress")
     settings = settings_of(level)
     chunk_frames = chunk_frames_of(recording, chunk_s)
+    check_chunk_size(recording.channels, chunk_frames)
     report = on_progress or (lambda fraction: None)
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         encoded, groups = _encode_channels(
@@ -134,46 +145,36 @@ def encode_recording(
             report=lambda fraction: report(0.9 * fraction),
         )
         used = tuple(model for model in models if any(each.coding.model is model for each in encoded))
-        coder, payloads = _smallest_payloads(recording, chunk_frames, encoded, groups, settings, pool)
+        qualities = _measure(recording, encoded)
+        stored = [MeasuredQuality(quality.prdn, quality.max_error_adu) for quality in qualities]
+        body = _smallest_body(recording, chunk_frames, encoded, groups, stored, used, settings, pool)
         header = Header(
             recording.source,
             recording.frame_rate_hz,
             recording.n_frames,
             chunk_frames,
             recording.channels,
-            coder,
+            body.coder,
             level,
-            prdn,
+            ((PROMISE_PRDN, prdn),),
             tuple(model.sha256 for model in used),
             recording.side_files,
         )
-        qualities = _measure(recording, encoded)
         writer = ContainerWriter(file)
         writer.section(SectionType.HEADER, encode_header(header))
         if embed_models:
             for model in used:
                 writer.section(SectionType.MODEL, model.content)
-        codings = [each.coding for each in encoded]
-        stored = [MeasuredQuality(quality.prdn, quality.max_error_adu) for quality in qualities]
-        writer.section(
-            SectionType.CODING,
-            encode_coding(
-                codings,
-                stored,
-                models=used,
-                kernel_lengths=[group.stored_kernel_length for group in groups],
-                coder=coder,
-            ),
-        )
-        for content in payloads:
+        writer.section(SectionType.CODING, body.coding)
+        for content in body.chunks:
             writer.section(SectionType.CHUNK, content)
         report(1.0)
     n_events = sum(len(group.starts) for group in groups)
     return Summary(
         writer.finish(),
         tuple(qualities),
-        tuple("constant" if coding.model is None else coding.model.name for coding in codings),
-        tuple(coding.kernels.n_kernels for coding in codings),
+        tuple("constant" if each.coding.model is None else each.coding.model.name for each in encoded),
+        tuple(each.coding.kernels.n_kernels for each in encoded),
         n_events,
         used,
     )
@@ -291,19 +292,49 @@ def _measure(recording: Recording, encoded: list[EncodedChannel]) -> list[Channe
     return qualities
 
 
-def _smallest_payloads(
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """Payloads of the sections that depend on the coder."""
+
+    coder: int
+    coding: bytes
+    chunks: list[bytes]
+
+    @property
+    def n_bytes(self) -> int:
+        return len(self.coding) + sum(map(len, self.chunks))
+
+
+def _smallest_body(
     recording: Recording,
     chunk_frames: int,
     encoded: list[EncodedChannel],
     groups: list[StoredGroup],
+    stored: list[MeasuredQuality],
+    used: tuple[Model, ...],
     settings: EncoderSettings,
     pool: ThreadPoolExecutor,
-) -> tuple[int, list[bytes]]:
-    """Coder and chunk payloads. The class coder's statistics suit signals with beats; others try zstd as well."""
+) -> _Body:
+    """The class coder's statistics suit signals with beats; others try zstd as well."""
     has_beats = any(each.coding.kernels.n_kernels for each in encoded)
     coders = [settings.coder] if has_beats or settings.coder == CODER_ZSTD else [settings.coder, CODER_ZSTD]
-    candidates = []
+    bodies = []
     for coder in coders:
-        source = ChunkSource(recording, chunk_frames, encoded, groups, coder=coder, zstd_level=settings.zstd_level)
-        candidates.append((coder, list(pool.map(source.payload, range(source.n_chunks)))))
-    return min(candidates, key=lambda candidate: sum(map(len, candidate[1])))
+        coding = encode_coding(
+            [each.coding for each in encoded],
+            stored,
+            models=used,
+            kernel_lengths=[group.stored_kernel_length for group in groups],
+            coder=coder,
+        )
+        source = ChunkSource(
+            recording,
+            chunk_frames,
+            encoded,
+            groups,
+            coder=coder,
+            zstd_level=settings.zstd_level,
+            coding_crc=zlib.crc32(coding),
+        )
+        bodies.append(_Body(coder, coding, list(pool.map(source.payload, range(source.n_chunks)))))
+    return min(bodies, key=lambda body: body.n_bytes)

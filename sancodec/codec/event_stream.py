@@ -11,6 +11,8 @@ from sancodec.codec.beats import MAX_GAIN, Events
 from sancodec.codec.bits import BitReader, BitWriter, unzigzag, zigzag
 from sancodec.errors import CorruptError, LimitExceededError
 
+MAX_OVERLAP = 16
+
 
 def write_starts(writer: BitWriter, starts: NDArray[np.int64], kernel_length: int) -> None:
     """First samples of event windows, increasing, relative to the chunk; at least ``1 - kernel_length``."""
@@ -41,6 +43,8 @@ def read_starts(reader: BitReader, kernel_length: int, n_samples: int) -> NDArra
     starts = np.cumsum(np.concatenate([[first - kernel_length], gaps]))
     if len(gaps) and gaps.min() < 1:
         raise CorruptError(f"events: positions do not increase (gap {gaps.min()})")
+    if count > MAX_OVERLAP and np.any(starts[MAX_OVERLAP:] - starts[:-MAX_OVERLAP] < kernel_length):
+        raise LimitExceededError(f"events: a sample lies in more than {MAX_OVERLAP} windows of {kernel_length} samples")
     if starts[0] <= -kernel_length or starts[-1] >= n_samples:
         raise CorruptError(
             f"events: positions {starts[0]}…{starts[-1]} do not reach into the chunk of {n_samples} samples"
@@ -115,6 +119,8 @@ def read_runs(reader: BitReader, n_samples: int) -> NDArray[np.int64]:
         raise LimitExceededError(f"missing runs: {count} in a chunk of {n_samples} samples")
     gaps = reader.rice(count)
     lengths = reader.rice(count)
+    if count and max(gaps.max(), lengths.max()) > n_samples:
+        raise CorruptError(f"missing runs: a gap or length beyond the chunk of {n_samples} samples")
     ends = np.cumsum(gaps + lengths)
     if count and (ends[-1] > n_samples or lengths.min() < 1):
         raise CorruptError(f"missing runs: they reach sample {ends[-1]} of {n_samples}, or one is empty")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -19,7 +20,7 @@ from sancodec.codec.container import (
     zstd_decompress,
 )
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, Profile
-from sancodec.codec.kernels import MAX_KERNEL_LENGTH, Model
+from sancodec.codec.kernels import Model
 from sancodec.codec.quantiser import Step
 from sancodec.codec.recording import Channel, SideFile
 from sancodec.codec.synthesis import ChannelCoding
@@ -34,17 +35,21 @@ from sancodec.errors import (
 
 MAX_CHANNELS = 4096
 MAX_FRAMES = 1 << 40
-MAX_CHUNK_SAMPLES = 1 << 30
+MAX_CHUNK_SAMPLES = 1 << 28
 MAX_MODELS = 16
 MAX_BEAT_KERNELS = 64
+MAX_BEAT_KERNEL_LENGTH = 8192
 MAX_SIDE_FILES = 1024
+MAX_PROMISES = 16
+PROMISE_PRDN = 1
 CODER_ZSTD = 0
 CODER_CLASS = 1
 _ZSTD_LEVEL = 19
+_SOURCE = re.compile(r"wfdb|array(:[iu][1248]:[12])?")
 _MIN_STEP_EXPONENT, _MAX_STEP_EXPONENT = -40, 32
 _MAX_BEAT_EXPONENT = 20
 _F64 = struct.Struct("<d")
-_F32 = struct.Struct("<f")
+_F32 = struct.Struct(">f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,8 @@ class Header:
         Frames in every chunk but the last.
     coder
         Id of the entropy coder of the coefficients.
-    promised_prdn
-        PRDN in percent that no channel exceeds.
+    promises
+        What every channel keeps: pairs of a kind (PROMISE_PRDN: PRDN in percent at most this) and a value.
     model_digests
         SHA-256 of each bank in use.
     """
@@ -72,7 +77,7 @@ class Header:
     channels: tuple[Channel, ...]
     coder: int
     level: int
-    promised_prdn: float
+    promises: tuple[tuple[int, float], ...]
     model_digests: tuple[bytes, ...]
     side_files: tuple[SideFile, ...] = field(default=())
 
@@ -83,6 +88,18 @@ class Header:
     def chunk_length(self, chunk: int) -> int:
         """Frames in a chunk."""
         return min(self.chunk_frames, self.n_frames - chunk * self.chunk_frames)
+
+
+def check_chunk_size(channels: tuple[Channel, ...], chunk_frames: int) -> None:
+    """Refuse chunks that take too much memory to decode.
+
+    Raises
+    ------
+    LimitExceededError
+    """
+    n_samples = sum(channel.samples_per_frame for channel in channels) * chunk_frames
+    if n_samples > MAX_CHUNK_SAMPLES:
+        raise LimitExceededError(f"header: {n_samples} samples in a chunk; at most {MAX_CHUNK_SAMPLES} are allowed")
 
 
 def _signed(value: int) -> int:
@@ -106,7 +123,8 @@ def encode_header(header: Header) -> bytes:
             [header.frame_rate_hz.numerator, header.frame_rate_hz.denominator, header.n_frames, header.chunk_frames]
         ),
         encode_varints([header.coder, header.level]),
-        _F64.pack(header.promised_prdn),
+        encode_varints([len(header.promises)]),
+        *(encode_varints([kind]) + _F64.pack(value) for kind, value in header.promises),
         encode_varints([len(header.model_digests)]),
         *header.model_digests,
         encode_varints([len(header.channels)]),
@@ -141,7 +159,7 @@ class _Fields:
         return value
 
     def signed(self, what: str) -> int:
-        return _unsigned(self.number(what, 0, 2**33))
+        return _unsigned(self.number(what, 0, 2**32 - 1))
 
     def bytes(self, what: str, count: int) -> bytes:
         if self._position + count > len(self._content):
@@ -178,6 +196,8 @@ def decode_header(payload: bytes) -> Header:
     """
     fields = _Fields(zstd_decompress(payload, limit=MAX_HEADER_BYTES, where="section HEADER"))
     source = fields.text("source")
+    if not _SOURCE.fullmatch(source):
+        raise UnsupportedVersionError(f"header, source: {source!r}; this release knows 'wfdb' and 'array'")
     rate = Fraction(fields.number("sampling rate", 1, 2**62), fields.number("sampling rate denominator", 1, 2**62))
     n_frames = fields.number("frames", 1, MAX_FRAMES)
     chunk_frames = fields.number("frames per chunk", 1, MAX_FRAMES)
@@ -187,12 +207,13 @@ def decode_header(payload: bytes) -> Header:
     if coder not in (CODER_ZSTD, CODER_CLASS):
         raise UnsupportedVersionError(f"header, coder: {coder}; this release knows {CODER_ZSTD} and {CODER_CLASS}")
     level = fields.number("level", 1, 9)
-    promised = fields.real("promised PRDN")
+    promises = tuple(
+        (fields.number("promise", 0, 2**32), fields.real("promise"))
+        for _ in range(fields.number("promises", 0, MAX_PROMISES))
+    )
     digests = tuple(fields.bytes("model", 32) for _ in range(fields.number("models", 0, MAX_MODELS)))
     channels = tuple(_decode_channel(fields, index) for index in range(fields.number("channels", 1, MAX_CHANNELS)))
-    longest = max(channel.samples_per_frame for channel in channels) * min(chunk_frames, n_frames)
-    if longest > MAX_CHUNK_SAMPLES:
-        raise LimitExceededError(f"header: {longest} samples in a chunk; at most {MAX_CHUNK_SAMPLES} are allowed")
+    check_chunk_size(channels, min(chunk_frames, n_frames))
     side_files = []
     for _ in range(fields.number("side files", 0, MAX_SIDE_FILES)):
         name = fields.text("side file")
@@ -200,7 +221,7 @@ def decode_header(payload: bytes) -> Header:
             SideFile(name, fields.bytes(f"side file {name!r}", fields.number("side file", 0, MAX_HEADER_BYTES)))
         )
     fields.finish()
-    return Header(source, rate, n_frames, chunk_frames, channels, coder, level, promised, digests, tuple(side_files))
+    return Header(source, rate, n_frames, chunk_frames, channels, coder, level, promises, digests, tuple(side_files))
 
 
 def _decode_channel(fields: _Fields, index: int) -> Channel:
@@ -246,7 +267,7 @@ def encode_coding(
     writer.rice(np.array([len(kernel_lengths)]))
     writer.rice(np.array(kernel_lengths, np.int64))
     for coding, quality in zip(codings, measured, strict=True):
-        writer.bits(np.unpackbits(np.frombuffer(_F32.pack(quality.prdn), np.uint8)))
+        writer.number(int.from_bytes(_F32.pack(quality.prdn), "big"), 32)
         writer.rice(zigzag(np.array([coding.offset, coding.minimum, coding.maximum], np.int64)))
         writer.rice(np.array([quality.max_error_adu, coding.lead_group], np.int64))
         writer.number(int(coding.model is not None), 1)
@@ -278,9 +299,9 @@ def decode_coding(
     if not 1 <= n_groups <= len(header.channels):
         raise LimitExceededError(f"section CODING: {n_groups} lead groups for {len(header.channels)} channels")
     kernel_lengths = reader.rice(n_groups).tolist()
-    if max(kernel_lengths) > MAX_KERNEL_LENGTH:
+    if max(kernel_lengths) > MAX_BEAT_KERNEL_LENGTH:
         raise LimitExceededError(
-            f"section CODING: beat kernels of {max(kernel_lengths)} samples; at most {MAX_KERNEL_LENGTH} are allowed"
+            f"section CODING: beat kernels of {max(kernel_lengths)} samples; at most {MAX_BEAT_KERNEL_LENGTH} are allowed"
         )
     codings, measured = [], []
     for index in range(len(header.channels)):
@@ -291,17 +312,31 @@ def decode_coding(
         codings.append(coding)
         measured.append(quality)
     reader.finish()
+    _check_groups(codings, header, n_groups)
     return codings, measured, kernel_lengths
+
+
+def _check_groups(codings: list[ChannelCoding], header: Header, n_groups: int) -> None:
+    rates: dict[int, int] = {}
+    for coding, channel in zip(codings, header.channels, strict=True):
+        if rates.setdefault(coding.lead_group, channel.samples_per_frame) != channel.samples_per_frame:
+            raise CorruptError(f"section CODING: lead group {coding.lead_group} has channels of two rates")
+        if coding.model is not None and not channel.minimum <= coding.minimum <= coding.maximum <= channel.maximum:
+            raise CorruptError(f"section CODING: range {coding.minimum}…{coding.maximum} is not within the channel's")
+    if len(rates) != n_groups:
+        raise CorruptError(f"section CODING: {n_groups} lead groups, but channels in {len(rates)}")
 
 
 def _read_coding(
     reader: BitReader, header: Header, models: tuple[Model, ...], kernel_lengths: list[int]
 ) -> tuple[ChannelCoding, MeasuredQuality]:
-    prdn = float(_F32.unpack(np.packbits(reader.bits(32)).tobytes())[0])
+    prdn = float(_F32.unpack(reader.number(32).to_bytes(4, "big"))[0])
     offset, minimum, maximum = unzigzag(reader.rice(3)).tolist()
     max_error, lead_group = reader.rice(2).tolist()
     if minimum > maximum or min(offset, minimum) < -(2**31) or max(offset, maximum) >= 2**31:
         raise CorruptError(f"offset {offset} and range {minimum}…{maximum} are not 32-bit values in order")
+    if not prdn >= 0:
+        raise CorruptError(f"a measured PRDN of {prdn}")
     if lead_group >= len(kernel_lengths):
         raise CorruptError(f"lead group {lead_group} of {len(kernel_lengths)}")
     quality = MeasuredQuality(prdn, max_error)
@@ -344,7 +379,12 @@ def _read_kernels(reader: BitReader, length: int) -> BeatKernels:
     exponent = int(unzigzag(reader.rice(1))[0])
     if not -FRACTION_BITS <= exponent <= _MAX_BEAT_EXPONENT:
         raise CorruptError(f"beat kernel exponent {exponent}; {-FRACTION_BITS} to {_MAX_BEAT_EXPONENT} is allowed")
-    weights = np.stack([np.cumsum(np.cumsum(unzigzag(reader.rice(length)))) for _ in range(n_kernels)])
+    differences = np.stack([unzigzag(reader.rice(length)) for _ in range(n_kernels)])
+    if np.abs(differences).max() >= 2**18:
+        raise LimitExceededError(
+            f"a second difference of {np.abs(differences).max()} in a beat kernel; it must be below 2**18"
+        )
+    weights = np.cumsum(np.cumsum(differences, axis=1), axis=1)
     if np.abs(weights).max() >= 2**16:
         raise LimitExceededError(f"a beat kernel weight of {np.abs(weights).max()}; it must be below 65536")
     return BeatKernels(weights.astype(np.int32), exponent)

@@ -30,7 +30,8 @@ MODEL_VERSION = 1
 WEIGHT_FRACTION_BITS = 16
 MAX_GROUPS = 32
 MAX_STRIDE = 4096
-MAX_KERNEL_LENGTH = 65_536
+MAX_KERNEL_LENGTH = 8192
+MAX_WORK = 4096
 MAX_KERNELS = 1024
 MAX_METADATA_BYTES = 65_536
 MAX_PHASE_GROUPS = 16
@@ -80,15 +81,19 @@ class Model:
         Statistics of the quantised coefficients, for the class coder.
     metadata
         JSON-able description: name, training data, split, seed, sampling rate, licence.
+    metadata_bytes
+        The JSON as it was read; it is part of what the SHA-256 is of.
     """
 
     groups: tuple[KernelGroup, ...]
     contexts: ContextModel
     metadata: dict[str, Any] = field(default_factory=dict)
+    metadata_bytes: bytes | None = None
 
     @property
     def name(self) -> str:
-        return str(self.metadata.get("name", self.sha256.hex()[:12]))
+        name = self.metadata.get("name")
+        return name if isinstance(name, str) else self.sha256.hex()[:12]
 
     @cached_property
     def period(self) -> int:
@@ -110,7 +115,9 @@ class Model:
     @cached_property
     def content(self) -> bytes:
         """The model as bytes (docs/format.md, section "Model")."""
-        metadata = json.dumps(self.metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        metadata = self.metadata_bytes
+        if metadata is None:
+            metadata = json.dumps(self.metadata, sort_keys=True, separators=(",", ":")).encode()
         parts = [_MODEL_HEAD.pack(MODEL_MAGIC, MODEL_VERSION, len(self.groups), len(metadata)), metadata]
         for group in self.groups:
             parts.append(_GROUP_HEAD.pack(group.stride, group.n_kernels, group.length, group.offset))
@@ -158,8 +165,9 @@ def decode_model(content: bytes) -> Model:
         )
     position = _MODEL_HEAD.size + metadata_length
     try:
-        metadata = json.loads(content[_MODEL_HEAD.size : position])
-    except ValueError as error:
+        metadata_bytes = content[_MODEL_HEAD.size : position]
+        metadata = json.loads(metadata_bytes)
+    except (ValueError, RecursionError) as error:
         raise CorruptError(f"model: its metadata is not JSON ({error})") from None
     if not isinstance(metadata, dict):
         raise CorruptError("model: its metadata is not a JSON object")
@@ -172,10 +180,13 @@ def decode_model(content: bytes) -> Model:
             )
         groups.append(group)
     contexts = _decode_contexts(content, position, sum(group.n_kernels for group in groups))
-    model = Model(tuple(groups), contexts, metadata)
-    if model.content != content:
-        raise CorruptError("model: its bytes are not in canonical form")
-    return model
+    density = sum(group.n_kernels / group.stride for group in groups)
+    work = sum(group.n_kernels * -(-group.length // group.stride) for group in groups)
+    if density > 1 or work > MAX_WORK:
+        raise LimitExceededError(
+            f"model: {density:g} coefficients and {work} products a sample; at most 1 and {MAX_WORK} are allowed"
+        )
+    return Model(tuple(groups), contexts, metadata, metadata_bytes)
 
 
 def _decode_group(content: bytes, position: int, index: int) -> tuple[KernelGroup, int]:
@@ -219,6 +230,9 @@ def _decode_contexts(content: bytes, position: int, n_bands: int) -> ContextMode
         raise LimitExceededError(f"model: phase group {phase_groups.max()}; at most {MAX_PHASE_GROUPS - 1} is allowed")
     if np.any(band_weights > 4096):
         raise LimitExceededError(f"model: a band weight is {band_weights.max()}; at most 4096 is allowed")
+    used = frequencies[:, :, :-1] > 0
+    if np.any(used[:, :, 1:] & ~used[:, :, :-1]):
+        raise CorruptError("model: a class gives a frequency to a symbol after one without")
     if np.any(frequencies[:, :, -1] == 0):
         raise CorruptError("model: a class gives its escape symbol no frequency")
     if np.any(frequencies.sum(axis=2, dtype=np.int64) != TOTAL):

@@ -25,13 +25,17 @@ from sancodec.codec.synthesis import ChannelCoding
 from sancodec.errors import CorruptError, LimitExceededError, TruncatedError
 
 _DIGEST = struct.Struct("<I")
+_PLACE = struct.Struct("<II")
 MAX_LANES = 4096
 _FRAME_FOR_ALL, _FRAME_PER_CHANNEL, _FRAME_PER_BAND = 0, 1, 2
 
 
-def digest_of(samples: list[NDArray[np.int32]]) -> int:
-    """CRC-32 of the decoded samples, channel after channel, as little-endian int32."""
-    crc = 0
+def digest_of(samples: list[NDArray[np.int32]], *, chunk: int, coding_crc: int) -> int:
+    """CRC-32 of chunk number, CRC-32 of the CODING payload, and the decoded samples, channel after channel.
+
+    The first two bind a chunk to its place and its file; all numbers are little-endian, samples int32.
+    """
+    crc = zlib.crc32(_PLACE.pack(chunk, coding_crc))
     for channel in samples:
         crc = zlib.crc32(np.ascontiguousarray(channel, "<i4").data, crc)
     return crc
@@ -215,9 +219,12 @@ def decode_zstd_coefficients(content: bytes, band_counts: list[int], limit: int,
             raise LimitExceededError(f"{where}: more than {limit} bytes of tokens")
     if position != len(content):
         raise CorruptError(f"{where}: {len(content) - position} bytes follow the last zstd frame")
+    expected = {_FRAME_FOR_ALL: [sum(band_counts)], _FRAME_PER_CHANNEL: band_counts}.get(layout, [1] * n_frames)
+    for piece, n_bands in zip(pieces, expected, strict=True):
+        if piece.count(0) != n_bands or piece[-1] != 0:
+            raise CorruptError(
+                f"{where}: a zstd frame holds the tokens of {piece.count(0)} bands; {n_bands} are expected"
+            )
     tokens = np.frombuffer(b"".join(pieces), np.uint8)
-    ends = np.flatnonzero(tokens == 0)
-    if len(ends) != sum(band_counts) or (len(ends) and ends[-1] != len(tokens) - 1):
-        raise CorruptError(f"{where}: tokens of {len(ends)} bands; {sum(band_counts)} are expected")
     last_bands = np.cumsum(band_counts) - 1
-    return list(np.split(tokens, ends[last_bands][:-1] + 1))
+    return list(np.split(tokens, np.flatnonzero(tokens == 0)[last_bands][:-1] + 1))

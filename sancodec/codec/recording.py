@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sancodec.errors import InvalidSignalError
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+_MAX_RATE_TERM = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class Channel:
             raise InvalidSignalError(
                 f"channel {self.name!r}: value range {self.minimum}..{self.maximum} is not within 32 bits"
             )
+        if not INT32_MIN <= self.baseline <= INT32_MAX:
+            raise InvalidSignalError(f"channel {self.name!r}: baseline {self.baseline} is not within 32 bits")
         if not 1 <= self.resolution_bits <= 32:
             raise InvalidSignalError(
                 f"channel {self.name!r}: resolution is {self.resolution_bits} bits; it must be 1 to 32"
@@ -107,6 +110,8 @@ class Recording:
             )
         if self.frame_rate_hz <= 0:
             raise InvalidSignalError(f"sampling rate is {self.frame_rate_hz} Hz; it must be above 0")
+        if max(self.frame_rate_hz.numerator, self.frame_rate_hz.denominator) >= _MAX_RATE_TERM:
+            raise InvalidSignalError(f"sampling rate {self.frame_rate_hz} Hz is no ratio of numbers below 2**62")
         n_frames = self.n_frames
         for channel, samples in zip(self.channels, self.samples, strict=True):
             if samples.dtype != np.int32 or samples.ndim != 1:

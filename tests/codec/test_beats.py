@@ -126,7 +126,9 @@ def test_a_kernel_of_zeros_is_never_chosen():
     assert events.gains.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize(("rate_hz", "length", "before"), [(360, 256, 100), (250, 178, 69), (1000, 711, 278), (1, 4, 1)])
+@pytest.mark.parametrize(
+    ("rate_hz", "length", "before"), [(360, 256, 100), (250, 178, 69), (1000, 711, 278), (1, 4, 1)]
+)
 def test_a_kernel_lasts_071_s_with_028_s_before_its_peak(rate_hz, length, before):
     assert kernel_geometry(rate_hz) == (length, before)
 

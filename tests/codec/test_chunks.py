@@ -12,7 +12,6 @@ from sancodec.codec.chunks import (
     base_windows,
     bridged,
     events_by_chunk,
-    groups_of,
     padded_length,
     parts_of,
     phases_of_part,
@@ -66,8 +65,7 @@ def test_bands_are_the_kernels_of_the_groups_in_order():
     assert len(bands) == SMALL.n_bands
     np.testing.assert_array_equal(bands[1], groups[0][:, :, 1])
     np.testing.assert_array_equal(bands[2], groups[1][:, :, 0])
-    for one, other in zip(groups_of(bands, SMALL), groups, strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert all(band.flags.c_contiguous for band in bands)
 
 
 @given(st.sets(st.integers(-19, 199)), st.integers(1, 90))
@@ -108,9 +106,7 @@ def test_phases_of_a_part_are_those_of_its_chunks_alone():
     starts = np.array([-3, 40, 99, 130, 290, 301])
     part = Part(1, 2, 100, 100)
     together = phases_of_part(SMALL, part, starts, kernel_length=20)
-    alone = band_phases(
-        SMALL, [np.array([-1, 30]), np.array([90])], padded_length(SMALL, 100), kernel_length=20
-    )
+    alone = band_phases(SMALL, [np.array([-1, 30]), np.array([90])], padded_length(SMALL, 100), kernel_length=20)
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_array_equal(one, other)
 

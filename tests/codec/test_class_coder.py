@@ -130,7 +130,7 @@ def test_a_lane_codes_at_most_4096_coefficients():
     everything = np.ones(DYADIC.n_bands, bool)
     for n_periods, expected in [(1, 1), (32, 1), (33, 2), (64, 2), (10**9, MAX_LANES)]:
         assert lanes_for(DYADIC, n_periods * DYADIC.period, everything) == expected
-    assert COEFFICIENTS_PER_LANE == 32 * DYADIC.period
+    assert 32 * DYADIC.period == COEFFICIENTS_PER_LANE
 
 
 def encoded_small(density=0.5, peak=200):

@@ -40,7 +40,9 @@ def test_every_beat_is_found_once_at_any_sampling_rate(record, peaks_s, rate_hz)
     np.testing.assert_allclose(positions / rate_hz, peaks_s, atol=0.02)
 
 
-@pytest.mark.parametrize("change", [lambda x: -x, lambda x: 100 * x, lambda x: 0.01 * x, lambda x: x[:1], lambda x: x[1:]])
+@pytest.mark.parametrize(
+    "change", [lambda x: -x, lambda x: 100 * x, lambda x: 0.01 * x, lambda x: x[:1], lambda x: x[1:]]
+)
 def test_beats_are_found_whatever_polarity_gain_and_number_of_leads(record, peaks_s, change):
     signals = change(record - record.mean(axis=1, keepdims=True)).astype(np.float32)
     positions, _ = detect_events(signals, sampling_rate_hz=360)

@@ -32,7 +32,16 @@ CHANNELS = (
     Channel("µ é", "", -0.5, -(2**31), 32, -(2**31), 2**31 - 1, None, 7, 127),
 )
 HEADER = Header(
-    "wfdb", Fraction(1000, 3), 100_000, 21_600, CHANNELS, CODER_CLASS, 5, 2.0, (b"\1" * 32,), (SideFile("a.hea", b"x\n"),)
+    "wfdb",
+    Fraction(1000, 3),
+    100_000,
+    21_600,
+    CHANNELS,
+    CODER_CLASS,
+    5,
+    2.0,
+    (b"\1" * 32,),
+    (SideFile("a.hea", b"x\n"),),
 )
 
 

@@ -20,7 +20,7 @@ def quality(original, decoded, *, gain=1.0, baseline=0, invalid=None):
 def test_prdn_is_the_error_relative_to_the_signal_less_its_mean(original, data):
     decoded = data.draw(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=len(original), max_size=len(original)))
     mean = sum(original) / len(original)
-    error = sum((after - before) ** 2 for before, after in zip(original, decoded))
+    error = sum((after - before) ** 2 for before, after in zip(original, decoded, strict=True))
     energy = sum((value - mean) ** 2 for value in original)
     expected = 0.0 if error == 0 else math.inf if energy == 0 else 100 * math.sqrt(error / energy)
     assert quality(original, decoded).prdn == pytest.approx(expected, rel=1e-9)

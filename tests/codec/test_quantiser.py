@@ -88,9 +88,7 @@ def test_rounding_costs_little_more_than_the_best_magnitude_of_all():
     scaled = rng.laplace(0, 1.0, 20_000).astype(np.float32)
     base = np.rint(2 ** rng.uniform(4, 11, len(scaled))).astype(np.int32)
     rounding = rounding_of(ONE_BAND.contexts, multiplier=0.1, weight_set=0)
-    quantised, _ = quantise(
-        Bands.of([scaled[None]]), ONE_BAND, [base[None]], weight_set=0, step=1.0, rounding=rounding
-    )
+    quantised, _ = quantise(Bands.of([scaled[None]]), ONE_BAND, [base[None]], weight_set=0, step=1.0, rounding=rounding)
     bits = magnitude_bits(ONE_BAND.contexts, 0)[quantised.classes[0][0]]
     levels = np.arange(24) - np.array([0, 8, 4, *[2] * 21]) / 128
     costs = (np.abs(scaled)[:, None] - levels) ** 2 + 0.1 * bits

@@ -32,15 +32,11 @@ def sample_by_hand(bank_sum, beat_sum, step, exponent, offset, minimum, maximum)
 
 
 def coding_of(step, exponent, offset=0, bounds=INT32):
-    return ChannelCoding(
-        offset, *bounds, 0, SMALL, step, (8, 4, 2), BeatKernels(np.zeros((1, 4), np.int32), exponent)
-    )
+    return ChannelCoding(offset, *bounds, 0, SMALL, step, (8, 4, 2), BeatKernels(np.zeros((1, 4), np.int32), exponent))
 
 
 @given(
-    sums=st.lists(
-        st.tuples(st.integers(1 - 2**50, 2**50 - 1), st.integers(-(2**31), 2**31)), min_size=1, max_size=20
-    ),
+    sums=st.lists(st.tuples(st.integers(1 - 2**50, 2**50 - 1), st.integers(-(2**31), 2**31)), min_size=1, max_size=20),
     mantissa=st.integers(2048, 4095),
     step_exponent=st.integers(-40, 4),
     exponent=st.integers(-10, 20),

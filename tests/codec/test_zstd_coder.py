@@ -28,7 +28,9 @@ def decoded(tokens, lengths, bits):
     reader = BitReader(bits, "chunk")
     result = decode_tokens(np.frombuffer(b"".join(tokens), np.uint8), lengths, reader)
     assert reader.position == len(bits)
-    return [np.where(negative, -magnitude.astype(np.int64), magnitude) for magnitude, negative in zip(*result)]
+    return [
+        np.where(negative, -magnitude.astype(np.int64), magnitude) for magnitude, negative in zip(*result, strict=True)
+    ]
 
 
 def assert_comes_back(bands):

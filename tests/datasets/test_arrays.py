@@ -103,7 +103,9 @@ def test_a_recording_that_was_no_array_becomes_int32():
     assert array.tolist() == [[1, 2], [3, 4]]
 
 
-@pytest.mark.parametrize("source", ["array", "array:", "array:O:1", "array:f8:2", "array:zz:1", "array:i2,i4:1", "x:i2:1"])
+@pytest.mark.parametrize(
+    "source", ["array", "array:", "array:O:1", "array:f8:2", "array:zz:1", "array:i2,i4:1", "x:i2:1"]
+)
 def test_a_source_that_names_no_integer_type_gives_int32_of_all_channels(source):
     array = stacked(recording([[1, 2], [3, 4]], source=source))
     assert array.dtype == np.int32
