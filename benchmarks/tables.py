@@ -1,4 +1,4 @@
-"""Write the tables of docs/benchmarks.md from the JSON of the benchmark scripts, or check that they are up to date.
+"""Write the tables of docs/benchmarks.md and README.md from the JSON of the benchmark scripts, or check them.
 
     python benchmarks/tables.py
     python benchmarks/tables.py --check
@@ -20,7 +20,7 @@ from typing import Any
 
 import environment
 
-DOCUMENT = environment.REPOSITORY / "docs" / "benchmarks.md"
+DOCUMENTS = (environment.REPOSITORY / "docs" / "benchmarks.md", environment.REPOSITORY / "README.md")
 RESULTS = environment.REPOSITORY / "benchmarks" / "results"
 MARKED = re.compile(r"(<!-- table (?P<file>\S+) (?P<kind>\S+) -->\n).*?(<!-- end table -->)", re.DOTALL)
 NOT_MEASURED = "*Not measured yet.*\n"
@@ -135,6 +135,14 @@ def in_process(result: Result) -> str:
     return _table(["in process", "Msamples/s, median (min–max)", "bytes"], rows)
 
 
+def engines(result: Result) -> str:
+    rows = [
+        [row["engine"], f"{row['records']}", f"{row['containers']}", "yes" if row["identical"] else "NO"]
+        for row in result["engines"]
+    ]
+    return _table(["engine against NumPy", "records", "containers", "decoded integers identical"], rows)
+
+
 def describe_environment(result: Result) -> str:
     setting = result["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in setting["versions"].items() if version)
@@ -153,6 +161,7 @@ KINDS: dict[str, Callable[[Result], str]] = {
     "records": by_record,
     "processes": processes,
     "in_process": in_process,
+    "engines": engines,
     "environment": describe_environment,
 }
 
@@ -181,18 +190,19 @@ def fill(document: str, *, results: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the document is out of date")
-    parser.add_argument("--document", type=Path, default=DOCUMENT)
+    parser.add_argument("--document", type=Path, action="append")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args(argv)
-    present = arguments.document.read_text(encoding="utf-8")
-    filled = fill(present, results=arguments.results)
-    if arguments.check:
-        if filled != present:
-            print(f"{arguments.document} is out of date: run 'python benchmarks/tables.py'", file=sys.stderr)
-            return 1
-        return 0
-    arguments.document.write_text(filled, encoding="utf-8")
-    return 0
+    status = 0
+    for document in arguments.document or DOCUMENTS:
+        present = document.read_text(encoding="utf-8")
+        filled = fill(present, results=arguments.results)
+        if not arguments.check:
+            document.write_text(filled, encoding="utf-8")
+        elif filled != present:
+            print(f"{document} is out of date: run 'python benchmarks/tables.py'", file=sys.stderr)
+            status = 1
+    return status
 
 
 if __name__ == "__main__":

@@ -77,42 +77,27 @@ def test_any_bytes_after_the_magic_are_refused(content):
 @pytest.mark.parametrize(
     "metadata",
     [
-        b'{"name": "small"}',
-        b'{"b":1,"a":2}',
-        b'{"a":1,"a":1}',
-        b'{"a":1.0e0}',
-        b'{"a":"\\u00e9"}',
         b"[]",
         b'"small"',
         b"",
         b"{",
         b"\xff",
         b'{"a":' + b"1" * 5000 + b"}",
+        b'{"a":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
     ],
+    ids=["list", "string", "nothing", "open", "not UTF-8", "long number", "deep"],
 )
-def test_metadata_that_is_not_a_canonical_json_object_is_refused(metadata):
+def test_metadata_that_is_not_a_json_object_is_refused(metadata):
     with pytest.raises(CorruptError):
         decode_model(with_metadata(metadata))
 
 
 @pytest.mark.parametrize(
-    "metadata",
-    [
-        pytest.param(
-            b'{"a":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
-            marks=pytest.mark.xfail(strict=True, raises=RecursionError, reason="json.loads recurses"),
-            id="deep",
-        ),
-        pytest.param(
-            b'{"a":"\\ud800"}',
-            marks=pytest.mark.xfail(strict=True, raises=UnicodeEncodeError, reason="lone surrogates do not encode"),
-            id="surrogate",
-        ),
-    ],
+    "metadata", [b'{"name": "a"}', b'{"b":1,"a":2}', b'{"a":1,"a":1}', b'{"a":"\\ud800"}', b'{"a":NaN}']
 )
-def test_metadata_that_json_alone_would_take_is_refused(metadata):
-    with pytest.raises(FormatError):
-        decode_model(with_metadata(metadata))
+def test_metadata_stay_as_they_were_read_byte_for_byte(metadata):
+    content = with_metadata(metadata)
+    assert decode_model(content).content == content
 
 
 def test_another_kind_of_file_is_refused():

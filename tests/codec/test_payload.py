@@ -18,9 +18,12 @@ TOKENS = [[b"\1\2\0", b"\0"], [b"\5\0", b"\3\3\0", b"\0"]]
 BAND_COUNTS = [2, 3]
 
 
-def test_the_digest_is_that_of_the_samples_as_little_endian_int32():
+def test_the_digest_is_that_of_place_coding_and_samples():
     samples = [np.array([1, -2], np.int32), np.array([2**31 - 1], np.int32)]
-    assert payload.digest_of(samples) == zlib.crc32(b"\1\0\0\0\xfe\xff\xff\xff\xff\xff\xff\x7f")
+    place = b"\5\0\0\0" + b"\1\2\3\4"
+    expected = zlib.crc32(place + b"\1\0\0\0\xfe\xff\xff\xff\xff\xff\xff\x7f")
+    assert payload.digest_of(samples, chunk=5, coding_crc=0x04030201) == expected
+    assert payload.digest_of(samples, chunk=4, coding_crc=0x04030201) != expected
 
 
 @given(st.integers(0, 2**32 - 1), st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=50))

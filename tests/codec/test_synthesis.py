@@ -83,6 +83,13 @@ def test_beats_are_added_in_their_own_unit():
     assert found[0].tolist() == [8, 17, 6, 8, 7, 7, 6]
 
 
+def test_no_beats_are_beats_of_zero():
+    bank = np.random.default_rng(1).integers(-(2**30), 2**30, (2, 50)).astype(np.float64)
+    coding = coding_of(Step(3000, -9), 5)
+    none, zeros = reconstruct(coding, bank.copy(), None), reconstruct(coding, bank.copy(), np.zeros((2, 50), np.int64))
+    np.testing.assert_array_equal(none, zeros)
+
+
 def test_amplitudes_are_refused_from_the_bound_on():
     peak = -(-MAX_BANK_SUM // SMALL.peak_gain)
     shape = [(1, 4, group.n_kernels) for group in SMALL.groups]
