@@ -82,9 +82,10 @@ def main() -> None:
     from sancodec.errors import SancodecError
 
     try:
-        group(standalone_mode=False, prog_name="sancodec")
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        # Outside its standalone mode click returns the status that a command exits with.
+        status = group(standalone_mode=False, prog_name="sancodec")
+        if status:
+            sys.exit(status)
     except click.Abort:
         click.echo("sancodec: interrupted", err=True)
         sys.exit(130)

@@ -1,0 +1,56 @@
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sancodec.cli import main
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process, as the shell would."""
+
+    def call(*arguments: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["sancodec", *map(str, arguments)])
+        capfd.readouterr()
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capfd.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The ten-second record, alone in an empty folder that is the working directory; its header."""
+    for suffix in (".dat", ".hea"):
+        shutil.copy(DATA / f"100_10s{suffix}", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "100_10s.hea"
+
+
+@pytest.fixture
+def unprivileged() -> None:
+    """Permissions mean nothing to root."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        pytest.skip("runs as root, whom no permission stops")
