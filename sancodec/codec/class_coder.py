@@ -43,11 +43,11 @@ class ClassStream:
 
 
 def lanes_for(model: Model, n_padded: int, active: NDArray[np.bool_]) -> int:
-    """Lanes of a stream: one for every 4096 coefficients of the bands that are on."""
+    """Lanes of a stream: one for every 4096 coefficients of the bands that are on; none where all are off."""
     n_coefficients = sum(
         n_padded // stride for stride, is_active in zip(model.band_strides, active.tolist(), strict=True) if is_active
     )
-    return min(max(1, -(-n_coefficients // COEFFICIENTS_PER_LANE)), MAX_LANES)
+    return min(-(-n_coefficients // COEFFICIENTS_PER_LANE), MAX_LANES)
 
 
 def _to_steps(values: NDArray[np.uint8], n_lanes: int, fill: int) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ Knows bytes, not mathematics. Written front to back; read from the front, or thr
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ _PREFIX = struct.Struct("<8sHH")
 
 
 class SectionType(IntEnum):
-    """Kinds of sections; ids never change. With bit 7 set a section is ancillary: readers that do not know it skip it."""
+    """Kinds of sections; ids never change. Kinds with bit 7 set are ancillary: who does not know them skips them."""
 
     HEADER = 1
     MODEL = 2
@@ -253,7 +254,7 @@ class ContainerReader:
         return offsets, index_offset
 
     def _check_lengths(self, offsets: list[int]) -> None:
-        for index, (start, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+        for index, (start, end) in enumerate(itertools.pairwise(offsets)):
             self._file.seek(start)
             kind, length = _SECTION_HEAD.unpack(self._file.read(_SECTION_HEAD.size))
             if kind != SectionType.CHUNK or start + section_bytes(length) != end:

@@ -311,7 +311,8 @@ class RecordingReader:
                 n_lanes,
                 self._profile(unit.channel).weight_set,
             )
-            batches.setdefault(key, []).append(number)
+            if n_lanes:
+                batches.setdefault(key, []).append(number)
         symbols: dict[int, StreamSymbols] = {}
         for model_index, model in enumerate(self.models):
             keys = [key for key in batches if key[0] == model_index]
@@ -333,7 +334,10 @@ class RecordingReader:
         used_bits: dict[int, int] = {}
         result = []
         for number, unit in enumerate(units):
-            position = used_bits.get(unit.chunk.index, 0)
+            position = used_bits.setdefault(unit.chunk.index, 0)
+            if number not in symbols:
+                result.append(self._silence(unit))
+                continue
             quantised, used = read_stream(symbols[number], unit.chunk.raw[position:], self._model(unit.channel))
             used_bits[unit.chunk.index] = position + used
             result.append(quantised)
@@ -342,6 +346,14 @@ class RecordingReader:
             if len(rest) > 7 or rest.any():
                 raise CorruptError(f"chunk {unit.chunk.index}: {len(rest)} bits follow its last coefficient")
         return result
+
+    def _silence(self, unit: _Unit) -> Quantised:
+        """No coefficient in any band."""
+        model = self._model(unit.channel)
+        widths = [padded_length(model, self._length(unit)) // stride for stride in model.band_strides]
+        return Quantised(
+            [np.zeros((1, width), np.int32) for width in widths], [np.zeros((1, width), bool) for width in widths], []
+        )
 
     def _length(self, unit: _Unit) -> int:
         return unit.chunk.n_frames * self.header.channels[unit.channel].samples_per_frame

@@ -41,7 +41,7 @@ from sancodec.codec.recording import Recording
 from sancodec.codec.step_search import search
 from sancodec.codec.synthesis import ChannelCoding, Engine
 from sancodec.codec.trial import choose
-from sancodec.errors import InvalidSignalError, QualityError
+from sancodec.errors import InvalidSignalError
 
 DEFAULT_CHUNK_S = 60.0
 MIN_CHUNK_FRAMES = 8192
@@ -280,12 +280,6 @@ def _constant_channel(channel: PreparedChannel, group_index: int, chunk_length: 
 def _measure(recording: Recording, encoded: list[EncodedChannel]) -> list[ChannelQuality]:
     qualities = []
     for channel, samples, each in zip(recording.channels, recording.samples, encoded, strict=True):
-        limit = channel.max_difference
-        if limit is not None and np.abs(np.diff(each.decoded.astype(np.int64))).max(initial=0) > limit:
-            raise QualityError(
-                f"channel {channel.name!r}: decoded samples differ by more than {limit} from one to the next, "
-                "which its format cannot store. Ask for a smaller PRDN"
-            )
         qualities.append(
             measure(samples, each.decoded, gain=channel.gain, baseline=channel.baseline, invalid=channel.invalid)
         )

@@ -299,9 +299,10 @@ def decode_coding(
     if not 1 <= n_groups <= len(header.channels):
         raise LimitExceededError(f"section CODING: {n_groups} lead groups for {len(header.channels)} channels")
     kernel_lengths = reader.rice(n_groups).tolist()
-    if max(kernel_lengths) > MAX_BEAT_KERNEL_LENGTH:
+    longest = max(kernel_lengths)
+    if longest > MAX_BEAT_KERNEL_LENGTH:
         raise LimitExceededError(
-            f"section CODING: beat kernels of {max(kernel_lengths)} samples; at most {MAX_BEAT_KERNEL_LENGTH} are allowed"
+            f"section CODING: beat kernels of {longest} samples; at most {MAX_BEAT_KERNEL_LENGTH} are allowed"
         )
     codings, measured = [], []
     for index in range(len(header.channels)):

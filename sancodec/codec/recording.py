@@ -37,8 +37,8 @@ class Channel:
     samples_per_frame
         Samples of this channel in each frame (1 for single-rate recordings).
     max_difference
-        Largest difference between neighbouring samples that the source's format can store, or None
-        (WFDB format 8: 127).
+        Largest difference between neighbouring samples that the source's format can store, or None; the smallest
+        is one less than its negative (WFDB format 8: -128 to 127).
     """
 
     name: str

@@ -28,6 +28,7 @@ _NARROW = 1.002
 _NEAR = 0.003
 _TYPICAL_INVERSE_SLOPE = 1.1
 _USELESS = 0.5
+_TOO_STEEP = 1.3
 _FIRST_OFFSETS = (8, 4, 2)
 
 
@@ -113,6 +114,8 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
         )
         decoded = _decode(job, coding, quantised, beat_sums)
         ratio = math.sqrt(_squared_error(job, decoded) / channel.energy) * 100 / prdn
+        if not _is_storable(job, decoded):
+            ratio = max(ratio, 1.0) * _TOO_STEEP
         reached = min(reached, ratio * prdn)
         if ratio <= 1 and (best is None or ratio * prdn > best.prdn):
             best = EncodedChannel(coding, cascade.events, job.parts, quantised, decoded, ratio * prdn)
@@ -255,6 +258,15 @@ def _decode(
         assert job.channel.description.invalid is not None
         result[mask_of(job.channel.runs, len(result))] = job.channel.description.invalid
     return result
+
+
+def _is_storable(job: ChannelJob, decoded: NDArray[np.int32]) -> bool:
+    """Whether the source's format can hold the differences between neighbouring samples."""
+    limit = job.channel.description.max_difference
+    if limit is None or len(decoded) < 2:
+        return True
+    differences = np.diff(decoded.astype(np.int64))
+    return bool(-limit - 1 <= differences.min() and differences.max() <= limit)
 
 
 def _squared_error(job: ChannelJob, decoded: NDArray[np.int32]) -> float:
