@@ -19,8 +19,9 @@ from sancodec.codec.decoder import RecordingReader
 from sancodec.codec.encoder import DEFAULT_CHUNK_S, Summary, encode_recording
 from sancodec.codec.kernels import Model
 from sancodec.codec.models import shipped_model, shipped_names
-from sancodec.codec.recording import INT32_MAX, INT32_MIN, Channel, Recording
+from sancodec.codec.recording import Channel, Recording
 from sancodec.codec.synthesis import Engine, NumpyEngine
+from sancodec.datasets.arrays import recording_of, stacked
 from sancodec.errors import InvalidSignalError
 
 DEFAULT_PRDN = 2.0
@@ -36,50 +37,6 @@ def default_engine() -> Engine:
 def shipped_models() -> tuple[Model, ...]:
     """All banks that ship with the package."""
     return tuple(shipped_model(name) for name in shipped_names())
-
-
-def recording_of(samples: NDArray[Any], *, sampling_rate_hz: float | Fraction) -> Recording:
-    """Wrap an integer array.
-
-    Parameters
-    ----------
-    samples
-        Integers of at most 32 bits, shape ``(channel, sample)`` or ``(sample,)``.
-    sampling_rate_hz
-        Samples per second and channel.
-
-    Raises
-    ------
-    InvalidSignalError
-        When the array is not such an array.
-    """
-    array = np.asarray(samples)
-    if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
-        raise InvalidSignalError(
-            f"samples are {array.dtype} of {array.ndim} dimensions; "
-            "integers of shape (channel, sample) or (sample,) are needed"
-        )
-    if array.size and (int(array.min()) < INT32_MIN or int(array.max()) > INT32_MAX):
-        raise InvalidSignalError(f"samples reach {int(array.min())}…{int(array.max())}; values must fit in 32 bits")
-    rows = np.atleast_2d(array)
-    if not rows.size:
-        raise InvalidSignalError(f"samples have shape {array.shape}; there is nothing to compress")
-    bits = 8 * array.dtype.itemsize
-    limits = np.iinfo(array.dtype)
-    low, high = max(int(limits.min), INT32_MIN), min(int(limits.max), INT32_MAX)
-    channels = tuple(
-        Channel(f"channel {index}", resolution_bits=min(bits, 32), minimum=low, maximum=high)
-        for index in range(len(rows))
-    )
-    rate = sampling_rate_hz if isinstance(sampling_rate_hz, Fraction) else _rate(sampling_rate_hz)
-    source = f"array:{array.dtype.kind}{array.dtype.itemsize}:{array.ndim}"
-    return Recording(channels, tuple(np.ascontiguousarray(row, np.int32) for row in rows), rate, source)
-
-
-def _rate(sampling_rate_hz: float) -> Fraction:
-    if not (np.isfinite(sampling_rate_hz) and sampling_rate_hz > 0):
-        raise InvalidSignalError(f"sampling rate is {sampling_rate_hz} Hz; it must be a number above 0")
-    return Fraction(str(sampling_rate_hz))
 
 
 def compress(
@@ -192,8 +149,6 @@ def decompress(blob: bytes, *, models: tuple[Model, ...] = (), engine: Engine | 
     InvalidSignalError
         When channels have different sampling rates; use `decompress_recording`.
     """
-    from sancodec.datasets.arrays import stacked
-
     return stacked(decompress_recording(blob, models=models, engine=engine))
 
 

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from sancodec.cli import options
 from sancodec.cli.files import SAN_SUFFIX, open_container, read_recording
@@ -14,6 +13,7 @@ from sancodec.cli.terminal import quantity, table, write_json
 from sancodec.errors import InvalidSignalError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from sancodec.codec.recording import Recording
@@ -99,6 +99,8 @@ def compare(before: Recording, after: Recording) -> dict[str, Any]:
 
 def _band_snr(x: NDArray[np.int32], y: NDArray[np.int32], rate_hz: float, invalid: int | None) -> dict[str, float]:
     """SNR in dB per frequency band, of averaged periodograms of up to 8 s."""
+    import numpy as np
+
     size = min(len(x), max(16, round(8 * rate_hz)))
     n_windows = len(x) // size
     signal = np.where(x == invalid, 0, x)[: n_windows * size].astype(np.float64).reshape(n_windows, size)
@@ -123,6 +125,8 @@ def _band_snr(x: NDArray[np.int32], y: NDArray[np.int32], rate_hz: float, invali
 
 def _beats(x: NDArray[np.int32], y: NDArray[np.int32], rate_hz: float, invalid: int | None) -> dict[str, int]:
     """Waves that the encoder's detector finds in both signals."""
+    import numpy as np
+
     from sancodec.codec.detection import detect_events
     from sancodec.codec.missing import filled, missing_runs
 

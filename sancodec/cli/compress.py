@@ -29,8 +29,8 @@ def _chunk(ctx: click.Context, parameter: click.Parameter, value: str) -> float 
         seconds = float(value)
     except ValueError:
         raise click.BadParameter(f"{value!r} is neither a number of seconds nor 'file'") from None
-    if not seconds > 0:
-        raise click.BadParameter(f"{value} s is not above 0")
+    if not 0 < seconds < float("inf"):
+        raise click.BadParameter(f"{value} s is not a length above 0; 'file' makes one chunk")
     return seconds
 
 

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from sancodec.codec.recording import Recording
 from sancodec.errors import InvalidSignalError, OutputExistsError, SancodecError
+
+if TYPE_CHECKING:
+    from sancodec.codec.recording import Recording
 
 STANDARD_STREAM = "-"
 SAN_SUFFIX = ".san"

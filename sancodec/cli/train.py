@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from sancodec.cli.files import new_file, read_recording
 from sancodec.errors import InvalidSignalError, MissingDependencyError, SancodecError
@@ -130,6 +129,8 @@ def _trained_groups(sources: list[Any], *, iterations: int, seed: int, say: Any)
     residuals = [pair for source in sources for pair in beat_residuals(source.recording)]
     if not residuals:
         raise InvalidSignalError("no channel is long enough to train kernels on")
+    import numpy as np
+
     losses: list[float] = []
 
     def on_iteration(index: int, loss: float) -> None:

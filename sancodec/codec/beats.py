@@ -21,6 +21,8 @@ _LLOYD_ROUNDS = 8
 _MAX_KERNEL_INTEGER = 2047
 MAX_GAIN = 127
 FRACTION_BITS = 10
+MAX_EXPONENT = 20
+MAX_WEIGHT = (1 << 16) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +135,9 @@ def _lloyd(
     return centres, gains
 
 
-def quantise_kernels(kernels: NDArray[np.float32], gains: NDArray[np.float32], *, step: float) -> BeatKernels:
+def quantise_kernels(
+    kernels: NDArray[np.float32], gains: NDArray[np.float32], *, step: float, max_exponent: int
+) -> BeatKernels:
     """Integers for unit-norm kernels: least significant bit near ``step / 8`` at the median gain."""
     positive = gains[gains > 0]
     median = float(np.median(positive)) if len(positive) else step
@@ -142,7 +146,9 @@ def quantise_kernels(kernels: NDArray[np.float32], gains: NDArray[np.float32], *
     peak = float(np.abs(kernels).max()) * gain_step
     exponent = round(math.log2(max(step / 8 / median_gain, 2.0**-FRACTION_BITS)))
     exponent = max(exponent, math.ceil(math.log2(max(peak, 1e-12) / _MAX_KERNEL_INTEGER)), -FRACTION_BITS)
-    weights = np.rint(kernels * (gain_step / 2.0**exponent)).astype(np.int32)
+    exponent = min(exponent, max_exponent)
+    limit = MAX_WEIGHT / max(float(np.abs(kernels).max()), 1e-12)
+    weights = np.rint(kernels * min(gain_step / 2.0**exponent, limit)).astype(np.int32)
     return BeatKernels(weights, exponent)
 
 

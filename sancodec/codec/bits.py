@@ -76,10 +76,11 @@ class BitWriter:
         """Unsigned numbers below 2**32: parameter, all quotients in unary, all remainders, then escaped values."""
         if not len(values):
             return
-        candidates = range(_MAX_RICE_PARAMETER + 1)
-        total = int(values.sum())
-        guess = max(0, int(np.log2(max(total / len(values), 1e-9))))
-        costs = {k: self._rice_cost(values, k) for k in candidates if guess - 2 <= k <= guess}
+        typical = (max(float(values.mean()), 1.0), max(float(np.median(values)), 1.0))
+        guesses = {
+            min(int(value).bit_length() - offset, _MAX_RICE_PARAMETER) for value in typical for offset in range(3)
+        }
+        costs = {k: self._rice_cost(values, k) for k in guesses if k >= 0}
         parameter = min(costs, key=lambda k: (costs[k], k))
         quotients = np.minimum(values >> parameter, _MAX_RICE_QUOTIENT)
         escaped = quotients == _MAX_RICE_QUOTIENT

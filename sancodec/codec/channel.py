@@ -14,6 +14,7 @@ from sancodec.codec.missing import filled, mask_of, missing_runs
 from sancodec.codec.quantiser import Quantised
 from sancodec.codec.recording import Channel
 from sancodec.codec.synthesis import ChannelCoding, Engine
+from sancodec.errors import InvalidSignalError
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,11 @@ def prepare(description: Channel, samples: NDArray[np.int32]) -> PreparedChannel
     if not len(valid):
         return PreparedChannel(description, samples, np.zeros(0, np.float32), runs, 0, 0, 0, 0, 0, 0.0)
     minimum, maximum = int(valid.min()), int(valid.max())
+    if minimum < description.minimum or maximum > description.maximum:
+        raise InvalidSignalError(
+            f"channel {description.name!r}: samples {minimum}…{maximum} leave the range "
+            f"{description.minimum}…{description.maximum} of its format"
+        )
     mean = float(valid.mean(dtype=np.float64))
     offset = round(mean)
     deviation = valid.astype(np.float64) - mean

@@ -15,10 +15,11 @@ from sancodec.codec.beats import Events, render
 from sancodec.codec.bits import BitReader, Bits
 from sancodec.codec.chunks import band_phases, base_windows, padded_length
 from sancodec.codec.class_coder import StreamBatch, StreamSymbols, decode_class_symbols, read_stream
+from sancodec.codec.coding_section import MeasuredQuality, decode_coding
 from sancodec.codec.container import ContainerReader, Section, SectionType, section_name
 from sancodec.codec.contexts import Profile
 from sancodec.codec.event_stream import ChunkEvents
-from sancodec.codec.header import CODER_CLASS, MAX_MODELS, Header, MeasuredQuality, decode_coding, decode_header
+from sancodec.codec.header import CODER_CLASS, MAX_MODELS, Header, decode_header
 from sancodec.codec.kernels import Model, decode_model
 from sancodec.codec.missing import mask_of
 from sancodec.codec.models import model_by_sha256

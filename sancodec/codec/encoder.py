@@ -23,16 +23,16 @@ from sancodec.codec.channel import (
 )
 from sancodec.codec.chunk_source import ChunkSource, StoredGroup
 from sancodec.codec.chunks import parts_of
+from sancodec.codec.coding_section import MeasuredQuality, encode_coding
 from sancodec.codec.container import ContainerWriter, SectionType
 from sancodec.codec.detection import detect_events
 from sancodec.codec.header import (
     CODER_CLASS,
     CODER_ZSTD,
+    MAX_CHANNELS,
     PROMISE_PRDN,
     Header,
-    MeasuredQuality,
     check_chunk_size,
-    encode_coding,
     encode_header,
 )
 from sancodec.codec.kernels import Model
@@ -45,6 +45,7 @@ from sancodec.errors import InvalidSignalError
 
 DEFAULT_CHUNK_S = 60.0
 MIN_CHUNK_FRAMES = 8192
+MIN_PRDN, MAX_PRDN = 1e-6, 1e6
 _MIN_DETECTION_RATE_HZ, _MAX_DETECTION_RATE_HZ = 50.0, 2500.0
 _FAST = EncoderSettings(CODER_ZSTD, 3, (0,), 0.0)
 _TOKENS = EncoderSettings(CODER_ZSTD, 19, (0, 1, 2, 4, 8), 0.11)
@@ -91,7 +92,7 @@ def chunk_frames_of(recording: Recording, chunk_s: float | None) -> int:
     """Frames per chunk: the time asked for, but at least 8192 frames; None for one chunk."""
     if chunk_s is None:
         return max(recording.n_frames, 1)
-    if not chunk_s > 0:
+    if not (chunk_s > 0 and np.isfinite(chunk_s)):
         raise InvalidSignalError(f"chunk length is {chunk_s} s; it must be above 0, or the whole file")
     frames = max(round(chunk_s * float(recording.frame_rate_hz)), MIN_CHUNK_FRAMES)
     return min(frames, max(recording.n_frames, 1))
@@ -125,8 +126,15 @@ def encode_recording(
     ------
     InvalidSignalError, QualityError
     """
-    if not (np.isfinite(prdn) and prdn > 0):
-        raise InvalidSignalError(f"PRDN is {prdn}; it must be a number above 0")
+    if not MIN_PRDN <= prdn <= MAX_PRDN:
+        raise InvalidSignalError(f"PRDN is {prdn} %; {MIN_PRDN} to {MAX_PRDN} is allowed")
+    if not models:
+        raise InvalidSignalError("there is no model to choose from")
+    if len(recording.channels) > MAX_CHANNELS:
+        raise InvalidSignalError(
+            f"{len(recording.channels)} channels; at most {MAX_CHANNELS} are allowed. Is the array transposed? "
+            "Its shape is (channel, sample)"
+        )
     if not recording.n_frames:
         raise InvalidSignalError("the recording has no samples; there is nothing to compress")
     settings = settings_of(level)

@@ -131,7 +131,7 @@ class ErrorSums:
     def squared_error(self, step: float, offsets: tuple[int, int, int]) -> float:
         """Squared error of the reconstruction, in squared stored units."""
         levels = np.array([0, *offsets]) / OFFSET_UNIT
-        return float(self.squares + 2 * levels @ self.errors + levels**2 @ self.counts) * step**2
+        return max(float(self.squares + 2 * levels @ self.errors + levels**2 @ self.counts), 0.0) * step**2
 
 
 @dataclass(frozen=True, slots=True, eq=False)

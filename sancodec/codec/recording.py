@@ -59,6 +59,20 @@ class Channel:
             raise InvalidSignalError(
                 f"channel {self.name!r}: value range {self.minimum}..{self.maximum} is not within 32 bits"
             )
+        if self.invalid is not None and (
+            self.minimum <= self.invalid <= self.maximum or not INT32_MIN <= self.invalid <= INT32_MAX
+        ):
+            raise InvalidSignalError(
+                f"channel {self.name!r}: {self.invalid} marks missing samples; it must be a 32-bit value "
+                f"outside {self.minimum}..{self.maximum}"
+            )
+        if self.max_difference is not None and not 1 <= self.max_difference <= 2**32:
+            raise InvalidSignalError(
+                f"channel {self.name!r}: largest difference {self.max_difference}; 1 to 2**32 is allowed"
+            )
+        for text in (self.name, self.unit):
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise InvalidSignalError(f"channel {self.name!r}: name or unit holds half a surrogate pair")
         if not INT32_MIN <= self.baseline <= INT32_MAX:
             raise InvalidSignalError(f"channel {self.name!r}: baseline {self.baseline} is not within 32 bits")
         if not 1 <= self.resolution_bits <= 32:

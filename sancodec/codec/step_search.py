@@ -92,6 +92,7 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
     beat_sums = _beat_sums(job, cascade)
     bracket = Bracket()
     best: EncodedChannel | None = None
+    best_step = 0.0
     reached = math.inf
     for round_index in range(_MAX_ROUNDS):
         rounded = Step.nearest(step)
@@ -99,8 +100,8 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
         if round_index == 0:
             error = sums.squared_error(rounded.value, sums.offsets())
             estimate = math.sqrt(error * exact_ratio / target)
-            if abs(estimate - _AIM) > _NEAR:
-                step = rounded.value * (_AIM / estimate) ** _TYPICAL_INVERSE_SLOPE
+            if _NEAR < abs(estimate - _AIM) < _AIM:
+                step = max(rounded.value * (_AIM / estimate) ** _TYPICAL_INVERSE_SLOPE, MIN_STEP)
                 continue
         coding = ChannelCoding(
             channel.offset,
@@ -117,7 +118,8 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
         if not _is_storable(job, decoded):
             ratio = max(ratio, 1.0) * _TOO_STEEP
         reached = min(reached, ratio * prdn)
-        if ratio <= 1 and (best is None or ratio * prdn > best.prdn):
+        if ratio <= 1 and rounded.value > best_step:
+            best_step = rounded.value
             best = EncodedChannel(coding, cascade.events, job.parts, quantised, decoded, ratio * prdn)
         if _ACCEPT <= ratio <= 1 or (rounded.value <= MIN_STEP and ratio > 1):
             break

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec import beats, quantiser
-from sancodec.codec.beats import BeatKernels, Events
+from sancodec.codec.beats import MAX_EXPONENT, BeatKernels, Events
 from sancodec.codec.bits import BitWriter
 from sancodec.codec.channel import Cascade, ChannelJob, Choice
 from sancodec.codec.chunks import Part, bands_of, base_windows, bridged, phases_of_part
+from sancodec.codec.coding_section import write_kernels
 from sancodec.codec.contexts import Profile
 from sancodec.codec.detection import windows_at
 from sancodec.codec.event_stream import write_events
-from sancodec.codec.header import write_kernels
 from sancodec.codec.kernels import Model
 from sancodec.codec.quantiser import Bands, Quantised
 
@@ -113,7 +113,9 @@ def cascade_of(job: ChannelJob, kernels: NDArray[np.float32] | None, step: float
         length = beats.kernel_geometry(group.sampling_rate_hz)[0]
         return Cascade(BeatKernels(np.zeros((0, length), np.int32), 0), none, channel.signal, 0.0)
     waves = windows_at(group.filtered[job.index], group.starts, kernels.shape[1])
-    quantised = beats.quantise_kernels(kernels, (waves @ kernels.T).max(axis=1), step=step)
+    quantised = beats.quantise_kernels(
+        kernels, (waves @ kernels.T).max(axis=1), step=step, max_exponent=MAX_EXPONENT - channel.exponent
+    )
     penalty = _EVENT_BITS * max(job.settings.multiplier, 0.1) * step**2
     events, residual = beats.project(channel.signal, group.starts, quantised, penalty=penalty)
     writer = BitWriter()

@@ -2,16 +2,61 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sancodec.api import recording_of
-from sancodec.codec.recording import Recording
+from sancodec.codec.recording import INT32_MAX, INT32_MIN, Channel, Recording
 from sancodec.errors import InvalidSignalError
 
 _INTEGER_TYPES = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
+
+
+def recording_of(samples: NDArray[Any], *, sampling_rate_hz: float | Fraction) -> Recording:
+    """Wrap an integer array.
+
+    Parameters
+    ----------
+    samples
+        Integers of at most 32 bits, shape ``(channel, sample)`` or ``(sample,)``.
+    sampling_rate_hz
+        Samples per second and channel.
+
+    Raises
+    ------
+    InvalidSignalError
+        When the array is not such an array.
+    """
+    array = np.asarray(samples)
+    if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
+        raise InvalidSignalError(
+            f"samples are {array.dtype} of {array.ndim} dimensions; "
+            "integers of shape (channel, sample) or (sample,) are needed"
+        )
+    if array.size and (int(array.min()) < INT32_MIN or int(array.max()) > INT32_MAX):
+        raise InvalidSignalError(f"samples reach {int(array.min())}…{int(array.max())}; values must fit in 32 bits")
+    rows = np.atleast_2d(array)
+    if not rows.size:
+        raise InvalidSignalError(f"samples have shape {array.shape}; there is nothing to compress")
+    bits = 8 * array.dtype.itemsize
+    limits = np.iinfo(array.dtype)
+    low, high = max(int(limits.min), INT32_MIN), min(int(limits.max), INT32_MAX)
+    channels = tuple(
+        Channel(f"channel {index}", resolution_bits=min(bits, 32), minimum=low, maximum=high)
+        for index in range(len(rows))
+    )
+    rate = sampling_rate_hz if isinstance(sampling_rate_hz, Fraction) else _rate(sampling_rate_hz)
+    source = f"array:{array.dtype.kind}{array.dtype.itemsize}:{array.ndim}"
+    return Recording(channels, tuple(np.ascontiguousarray(row, np.int32) for row in rows), rate, source)
+
+
+def _rate(sampling_rate_hz: float) -> Fraction:
+    if not (np.isfinite(sampling_rate_hz) and sampling_rate_hz > 0):
+        raise InvalidSignalError(f"sampling rate is {sampling_rate_hz} Hz; it must be a number above 0")
+    return Fraction(str(sampling_rate_hz))
 
 
 def read_array(path: Path, *, sampling_rate_hz: float | None) -> Recording:

@@ -81,7 +81,7 @@ def beat_residuals(recording: Recording) -> list[tuple[NDArray[np.float32], floa
                 if kernels is None:
                     continue
                 gains = (windows_at(group.filtered[index], group.starts, length) @ kernels.T).max(axis=1)
-                quantised = beats.quantise_kernels(kernels, gains, step=step)
+                quantised = beats.quantise_kernels(kernels, gains, step=step, max_exponent=beats.MAX_EXPONENT)
                 _, residual = beats.project(signal, group.starts, quantised, penalty=1.2 * step**2)
             if len(residual) >= _MIN_WINDOW:
                 residuals.append((residual - residual.mean(), scale))

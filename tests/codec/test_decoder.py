@@ -7,9 +7,10 @@ from neutral_banks import BANKS
 
 from sancodec.api import compress
 from sancodec.codec import payload
+from sancodec.codec.coding_section import decode_coding, encode_coding
 from sancodec.codec.container import ContainerReader, ContainerWriter, SectionType
 from sancodec.codec.decoder import RecordingReader
-from sancodec.codec.header import decode_coding, decode_header, encode_coding
+from sancodec.codec.header import decode_header
 from sancodec.codec.rans import EncodedStream
 from sancodec.codec.synthesis import NumpyEngine
 from sancodec.errors import CorruptError, FormatError, TruncatedError

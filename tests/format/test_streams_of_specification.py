@@ -14,10 +14,11 @@ from sancodec.codec import class_coder, payload, zstd_coder
 from sancodec.codec.beats import BeatKernels, Events, render
 from sancodec.codec.bits import BitReader, BitWriter, zigzag
 from sancodec.codec.chunks import band_phases, base_windows, groups_of
+from sancodec.codec.coding_section import MeasuredQuality, decode_coding, encode_coding
 from sancodec.codec.container import encode_varints, zstd_compress
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, ContextModel, Profile
 from sancodec.codec.event_stream import ChunkEvents
-from sancodec.codec.header import Header, MeasuredQuality, decode_coding, encode_coding
+from sancodec.codec.header import Header
 from sancodec.codec.kernels import Model, decode_model
 from sancodec.codec.quantiser import Quantised, Step, amplitudes_of, classified
 from sancodec.codec.recording import Channel
