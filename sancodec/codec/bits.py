@@ -77,10 +77,9 @@ class BitWriter:
         if not len(values):
             return
         typical = (max(float(values.mean()), 1.0), max(float(np.median(values)), 1.0))
-        guesses = {
-            min(int(value).bit_length() - offset, _MAX_RICE_PARAMETER) for value in typical for offset in range(3)
-        }
-        costs = {k: self._rice_cost(values, k) for k in guesses if k >= 0}
+        lengths = [int(value).bit_length() for value in typical]
+        guesses = {min(max(length - less, 0), _MAX_RICE_PARAMETER) for length in lengths for less in range(3)}
+        costs = {k: self._rice_cost(values, k) for k in guesses}
         parameter = min(costs, key=lambda k: (costs[k], k))
         quotients = np.minimum(values >> parameter, _MAX_RICE_QUOTIENT)
         escaped = quotients == _MAX_RICE_QUOTIENT
