@@ -10,6 +10,7 @@ from neutral_banks import BANKS, LAPPED, SMALL
 
 from sancodec.codec.beats import BeatKernels
 from sancodec.codec.bits import BitReader, BitWriter
+from sancodec.codec.coding_section import MeasuredQuality, decode_coding, encode_coding
 from sancodec.codec.container import encode_varints, zstd_compress, zstd_decompress
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, Profile
 from sancodec.codec.header import (
@@ -17,10 +18,7 @@ from sancodec.codec.header import (
     CODER_ZSTD,
     PROMISE_PRDN,
     Header,
-    MeasuredQuality,
-    decode_coding,
     decode_header,
-    encode_coding,
     encode_header,
 )
 from sancodec.codec.quantiser import Step
@@ -29,7 +27,7 @@ from sancodec.codec.synthesis import ChannelCoding
 from sancodec.errors import CorruptError, FormatError, LimitExceededError, UnsupportedVersionError
 
 CHANNELS = (
-    Channel("MLII", "mV", 200.0, 1024, 11, -1024, 1023, -1024),
+    Channel("MLII", "mV", 200.0, 1024, 11, -1023, 1023, -1024),
     Channel("µ é", "", -0.5, -(2**31), 32, -(2**31), 2**31 - 1, None, 7, 127),
 )
 HEADER = Header(

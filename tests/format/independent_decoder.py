@@ -8,119 +8,36 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from independent_fields import Bits, Bytes, demand, unzstd
+from independent_sections import CHUNK, ESCAPE, MODEL, read_coding, read_header, read_model, read_sections
 
-N_CLASSES, N_SYMBOLS, ESCAPE, NO_PHASE = 28, 17, 16, 24
+NO_PHASE = 24
 QUARTER_POWERS = (65536, 77936, 92682, 110218)
 
 
-def read_model(content: bytes) -> SimpleNamespace:
-    """4: bands through all groups."""
-    fields, model = Bytes(content), SimpleNamespace(strides=[], offsets=[], weights=[], peak_gain=0)
-    demand(fields.take(4) == b"SANM" and fields.number("H") == 1, "model signature or version")
-    n_groups, metadata_length = fields.number("H"), fields.number("I")
-    demand(1 <= n_groups <= 32 and metadata_length <= 65536, "model head")
-    fields.take(metadata_length)
-    for _ in range(n_groups):
-        stride, n_kernels, length, offset = (fields.number(form) for form in "HHIi")
-        demand(1 <= stride <= 4096 and 1 <= n_kernels <= 1024 and 1 <= length <= 65536, "kernel group")
-        demand(not model.strides or model.strides[-1] % stride == 0, "stride does not divide the one before")
-        weights = fields.array("<i4", n_kernels, length)
-        model.peak_gain += max(int(np.abs(weights[:, start::stride]).sum()) for start in range(stride))
-        model.strides += [stride] * n_kernels
-        model.offsets += [offset] * n_kernels
-        model.weights += list(weights)
-    n_sets = fields.number("B")
-    demand(1 <= n_sets <= 8, "sets")
-    model.n_bands = len(model.strides)
-    model.band_weights = fields.array("<u2", n_sets, model.n_bands, 4)
-    model.phase_groups = fields.array("u1", model.n_bands)
-    model.frequencies = fields.array("<u2", n_sets, N_CLASSES, N_SYMBOLS)
-    demand((model.frequencies.sum(axis=2) == 4096).all() and model.frequencies[:, :, ESCAPE].all(), "frequencies")
-    fields.finish()
-    return model
-
-
-def read_header(payload: bytes) -> dict[str, Any]:  # 3
-    fields = Bytes(unzstd(payload, 2**26))
-    header: dict[str, Any] = {"source": fields.bytes().decode()}
-    header["rate"] = fields.varint(1, 2**62), fields.varint(1, 2**62)
-    header["n_frames"], header["chunk_frames"] = fields.varint(1, 2**40), fields.varint(1, 2**40)
-    header["coder"], header["level"] = fields.varint(0, 1), fields.varint(1, 9)
-    header["promised_prdn"] = fields.number("d")
-    header["models"] = [fields.take(32) for _ in range(fields.varint(0, 16))]
-    header["channels"] = []
-    for _ in range(fields.varint(1, 4096)):
-        channel = {"name": fields.bytes().decode(), "unit": fields.bytes().decode(), "gain": fields.number("d")}
-        channel["baseline"], channel["resolution"] = fields.svarint(), fields.varint(1, 32)
-        channel["per_frame"] = fields.varint(1, 65535)
-        channel["minimum"], channel["maximum"] = fields.svarint(), fields.svarint()
-        channel["missing"] = fields.svarint() if fields.varint(0, 1) else None
-        channel["largest_difference"] = fields.varint(0, 2**32)
-        header["channels"].append(channel)
-    header["side_files"] = [(fields.bytes().decode(), fields.bytes()) for _ in range(fields.varint(0, 1024))]
-    fields.finish()
-    return header
-
-
-def read_coding(payload: bytes, header: dict[str, Any], models: list[Any]) -> tuple[list[int], list[dict[str, Any]]]:
-    bits = Bits(payload)  # 5
-    kernel_lengths, channels = bits.rice(bits.rice(1)[0]), []
-    for _ in header["channels"]:
-        coding: dict[str, Any] = {"prdn": struct.unpack("<f", int(bits.take(32), 2).to_bytes(4, "big"))[0]}
-        coding["offset"], coding["minimum"], coding["maximum"] = bits.srice(3)
-        coding["largest_error"], coding["group"] = bits.rice(2)
-        demand(coding["group"] < len(kernel_lengths), "lead group")
-        coding["model"], coding["kernels"] = None, []
-        channels.append(coding)
-        if not bits.u(1):
-            demand(coding["minimum"] == coding["maximum"], "constant channel")
-            continue
-        model = coding["model"] = models[bits.rice(1)[0]]
-        coding["mantissa"], coding["exponent"] = bits.u(12), bits.srice(1)[0]
-        demand(coding["mantissa"] >= 2048 and -40 <= coding["exponent"] <= 32, "step")
-        coding["offsets"] = [0, bits.u(6), bits.u(6), bits.u(6)]
-        n_kernels = bits.rice(1)[0]
-        if n_kernels:
-            demand(n_kernels <= 64 and kernel_lengths[coding["group"]], "beat kernels")
-            coding["kernel_exponent"] = bits.srice(1)[0]
-            differences = [bits.srice(kernel_lengths[coding["group"]]) for _ in range(n_kernels)]
-            coding["kernels"] = [np.cumsum(np.cumsum(row)) for row in differences]
-        if header["coder"] == 1:
-            coding["set"] = bits.u(3)
-            coding["scales"] = np.cumsum(bits.srice(model.n_bands)).tolist()
-            n_phase_groups = int(model.phase_groups.max()) + 1
-            coding["phases"] = [[0] * 25] * n_phase_groups
-            if bits.u(1):
-                coding["phases"] = [bits.srice(25) for _ in range(n_phase_groups)]
-    bits.finish()
-    return kernel_lengths, channels
-
-
 def read_events(
-    content: bytes, kernel_lengths: list[int], codings: list[dict[str, Any]]
+    content: bytes, kernel_lengths: list[int], codings: list[dict[str, Any]], lengths: list[int]
 ) -> tuple[list[list[int]], list[list[tuple[int, int]]], list[list[tuple[int, int]]]]:
-    """6.1 to 6.3: starts per lead group, missing runs per channel, (kernel, gain) of each event per channel."""
+    """6.1 to 6.3: starts per lead group, missing runs per channel, (kernel, gain) of each event per channel.
+
+    ``lengths`` are the samples of each channel in this chunk.
+    """
     bits = Bits(content)
-    starts: list[list[int]] = []
-    for length in kernel_lengths:
-        starts.append([])
-        n = bits.rice(1)[0] if length else 0
-        if n:
-            first, typical = bits.rice(2)
-            starts[-1] = np.cumsum([first - length, *(gap + typical for gap in bits.srice(n - 1))]).tolist()
+    of_group = {coding["group"]: length for coding, length in zip(codings, lengths, strict=True)}
+    starts = [read_starts(bits, k, of_group[group]) if k else [] for group, k in enumerate(kernel_lengths)]
     runs, events = [], []
-    for coding in codings:
+    for coding, n_samples in zip(codings, lengths, strict=True):
         runs.append([])
         if bits.u(1):
             n, end = bits.rice(1)[0], 0
+            demand(n <= n_samples, "number of missing runs")
             for gap, length in zip(bits.rice(n), bits.rice(n), strict=True):
                 runs[-1].append((end + gap, length))
                 end += gap + length
+                demand(length > 0 and end <= n_samples, "missing run")
         gains, n = [], len(starts[coding["group"]])
         if n and coding["kernels"]:
             if bits.u(1):
@@ -132,22 +49,43 @@ def read_events(
         several = len(coding["kernels"]) > 1
         ids = iter(bits.rice(sum(gain > 0 for gain in gains)) if several else [0] * n)
         events.append([(next(ids) if gain else 0, gain) for gain in gains])
+        demand(all(kernel < max(len(coding["kernels"]), 1) for kernel, _ in events[-1]), "kernel of an event")
     bits.finish()
     return starts, runs, events
+
+
+def read_starts(bits: Bits, kernel_length: int, n_samples: int) -> list[int]:  # 6.1
+    n = bits.rice(1)[0]
+    if not n:
+        return []
+    demand(n <= n_samples + kernel_length, "number of events")
+    first, typical = bits.rice(2)
+    starts = np.cumsum([first - kernel_length, *(gap + typical for gap in bits.srice(n - 1))])
+    demand((np.diff(starts) > 0).all(), "starts do not increase")
+    demand(starts[0] > -kernel_length and starts[-1] < n_samples, "a window outside the chunk")
+    demand((starts[16:] - starts[:-16] >= kernel_length).all(), "a sample in more than 16 windows")
+    return starts.tolist()
 
 
 def decode_tokens(content: bytes, raw: Bits, models: list[Any], circles: list[int]) -> list[list[np.ndarray]]:
     """8: signed coefficients ``[coded channel][band]``."""
     fields = Bytes(content)
-    layout = fields.number("B")
-    n_frames = (1, len(models), sum(model.n_bands for model in models))[layout]
-    limit = sum(2 * circle + model.n_bands for model, circle in zip(models, circles, strict=True))
-    tokens = Bytes(b"".join(unzstd(fields.bytes(), limit) for _ in range(n_frames)))
+    layout, counts = fields.number("B"), [model.n_bands for model in models]
+    demand(layout <= 2, "layout")
+    limit = sum(2 * circle + n_bands for n_bands, circle in zip(counts, circles, strict=True))
+    pieces = []
+    for n_bands in ([sum(counts)], counts, [1] * sum(counts))[layout]:
+        pieces.append(unzstd(fields.bytes(), limit))
+        demand(pieces[-1].count(0) == n_bands and pieces[-1][-1] == 0, "bands of a zstd frame")
+    tokens = Bytes(b"".join(pieces))
+    demand(len(tokens.content) <= limit, "token bytes")
     fields.finish()
 
     def sized(sizes: list[int]) -> list[int]:
         large = iter(raw.rice(sizes.count(15)))
-        return [next(large) + 2**14 if size == 15 else int("1" + raw.take(size - 1), 2) for size in sizes]
+        values = [next(large) + 2**14 if size == 15 else int("1" + raw.take(size - 1), 2) for size in sizes]
+        demand(max(values, default=0) < 2**31, "a sized number")
+        return values
 
     result = []
     for model, circle in zip(models, circles, strict=True):
@@ -191,6 +129,7 @@ def decode_classes(
     n_lanes, n_words = fields.varint(0, 4096), fields.varint()
     demand((n_lanes > 0) == any(scales), "lanes")
     state = fields.array("<u4", n_lanes).tolist()
+    demand(n_words <= len(fields.content), "words")
     words = iter(fields.array("<u2", n_words).tolist())
     demand(all(value >= 2**16 for value in state), "initial state")
     frequency = model.frequencies[coding["set"]]
@@ -227,7 +166,9 @@ def decode_classes(
             y = int(np.searchsorted(first[kind] + frequency[kind], slot, side="right"))
             state[lane] = int(frequency[kind, y]) * (state[lane] >> 12) + slot - int(first[kind, y])
             if state[lane] < 2**16:
-                state[lane] = state[lane] << 16 | next(words)
+                word = next(words, None)
+                demand(word is not None, "a word is missing")
+                state[lane] = state[lane] << 16 | word
             known[band][w] = min(63, (direct[kind] if y == ESCAPE else y) << max(0, kind // 2 - 10))
             coded.append((band, w, y, kind))
     demand(next(words, None) is None and all(value < 2**17 for value in state), "end of a stream")
@@ -239,6 +180,7 @@ def decode_classes(
     for high, (band, w, _, kind) in zip(highs, coded, strict=True):
         shift = max(0, kind // 2 - 10)
         result[band][w] = high << shift | tail.u(shift)
+        demand(high <= 2**30 + 16 and result[band][w] < 2**31, "magnitude")
     for band, w, _, _ in coded:
         if result[band][w]:
             result[band][w] *= -1 if tail.u(1) else 1
@@ -264,6 +206,7 @@ def synthesise(
     shift = 3 - coding["exponent"]  # ⌊R·m·2^-shift + 1/2⌋
     products = [value * coding["mantissa"] for value in reduced]
     scaled = [value + (1 << shift - 1) >> shift if shift > 0 else value << -shift for value in products]
+    demand(all(abs(value) < 2**52 for value in scaled), "a sample is beyond the exact range")
     beats = np.zeros(n, np.int64)
     for start, (kernel, gain) in zip(starts, events, strict=False):
         weights = coding["kernels"][kernel]
@@ -275,13 +218,16 @@ def synthesise(
 
 
 def decode_chunk(
-    payload: bytes, header: dict[str, Any], kernel_lengths: list[int], codings: list[dict[str, Any]], n_frames: int
+    payload: bytes, header: dict[str, Any], kernel_lengths: list[int], codings: list[dict[str, Any]], place: bytes
 ) -> list[np.ndarray]:
-    fields = Bytes(payload)  # 6
-    digest, n_events, n_raw = fields.number("I"), fields.varint(), fields.varint()
-    starts, runs, events = read_events(fields.take(n_events), kernel_lengths, codings)
-    raw, rest = Bits(fields.take(n_raw)), Bytes(fields.take(len(payload) - fields.position))
+    """6: ``place`` is what its digest starts with: chunk number and CRC-32 of CODING."""
+    number = int.from_bytes(place[:4], "little")
+    n_frames = min(header["chunk_frames"], header["n_frames"] - number * header["chunk_frames"])
     lengths = [n_frames * channel["per_frame"] for channel in header["channels"]]
+    fields = Bytes(payload)
+    digest, n_events, n_raw = fields.number("I"), fields.varint(), fields.varint()
+    starts, runs, events = read_events(fields.take(n_events), kernel_lengths, codings, lengths)
+    raw, rest = Bits(fields.take(n_raw)), Bytes(fields.take(len(payload) - fields.position))
     coded = [index for index, coding in enumerate(codings) if coding["model"] is not None]
     models = [codings[index]["model"] for index in coded]
     circles = [-(-(lengths[i] + 64) // m.strides[0]) * m.strides[0] for i, m in zip(coded, models, strict=True)]  # 7
@@ -294,57 +240,38 @@ def decode_chunk(
             decoded.append(decode_classes(rest, raw, codings[index], starts[group], kernel_lengths[group], circle))
     rest.finish()
     raw.finish()
-    coefficients, samples, crc = dict(zip(coded, decoded, strict=True)), [], 0
+    demand(coded or not raw.bits, "raw bits without a coded channel")
+    coefficients, samples, crc = dict(zip(coded, decoded, strict=True)), [], zlib.crc32(place)
     for index, (coding, n) in enumerate(zip(codings, lengths, strict=True)):
         if index in coefficients:
             row = synthesise(coding, coefficients[index], starts[coding["group"]], events[index], n)
         else:
             row = np.full(n, coding["minimum"])
         for first, length in runs[index]:  # 10.4
-            demand(length > 0 and first + length <= n, "missing run")
-            row[first : first + length] = header["channels"][index]["missing"]
+            missing = header["channels"][index]["missing"]
+            demand(missing is not None, "a missing run without a missing value")
+            row[first : first + length] = missing
         samples.append(row.astype(np.int32))
         crc = zlib.crc32(row.astype("<i4").tobytes(), crc)  # 11
     demand(crc == digest, "digest")
     return samples
 
 
-def read_sections(blob: bytes) -> list[tuple[int, bytes]]:  # 2
-    demand(blob[:12] == b"\x89SAN\r\n\x1a\n\x01\0\0\0", "signature, version or flags")
-    index_offset, mark = struct.unpack("<Q4s", blob[-12:])
-    demand(mark == b"SANe", "trailer")
-    fields, sections, chunks, offset = Bytes(blob[12:-12]), [], [], 0
-    while fields.position < len(fields.content):
-        offset = 12 + fields.position
-        kind, length = fields.number("B"), fields.number("I")
-        payload = fields.take(length)
-        demand(fields.number("I") == zlib.crc32(blob[offset : offset + 5 + length]), f"CRC of section {kind}")
-        sections.append((kind, payload))
-        if kind == 4:
-            chunks.append((offset, 9 + length))
-    demand(offset == index_offset and sections[-1][0] == 5, "trailer does not point to the index")
-    index = Bytes(sections[-1][1])
-    expected = [chunks[0][0], len(chunks), *(length for _, length in chunks)]
-    demand([index.varint() for _ in expected] == expected, "index")
-    index.finish()
-    return sections[:-1]
-
-
 def decode(blob: bytes, models: tuple[bytes, ...] = ()) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Header and samples of a file; ``models`` are model bytes that it may name."""
     sections = read_sections(blob)
-    kinds = [kind for kind, _ in sections]
-    n_models, n_chunks = kinds.count(2), kinds.count(4)
-    demand(kinds == [1] + [2] * n_models + [3] + [4] * n_chunks, "order of sections")
     header = read_header(sections[0][1])
     known = {hashlib.sha256(content).digest(): content for content in models}
-    known |= {hashlib.sha256(content).digest(): content for kind, content in sections if kind == 2}
+    known |= {hashlib.sha256(content).digest(): content for kind, content in sections if kind == MODEL}
+    demand(all(digest in known for digest in header["models"]), "a model is missing")
     used = [read_model(known[digest]) for digest in header["models"]]
-    kernel_lengths, codings = read_coding(sections[1 + n_models][1], header, used)
-    n_frames, chunk_frames = header["n_frames"], header["chunk_frames"]
-    demand(n_chunks == -(-n_frames // chunk_frames), "number of chunks")
-    chunks = []
-    for index, (_, payload) in enumerate(sections[2 + n_models :]):
-        length = min(chunk_frames, n_frames - index * chunk_frames)
-        chunks.append(decode_chunk(payload, header, kernel_lengths, codings, length))
-    return header, [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
+    chunks = [payload for kind, payload in sections if kind == CHUNK]
+    coding = sections[-len(chunks) - 1][1]
+    kernel_lengths, codings = read_coding(coding, header, used)
+    demand(len(chunks) == -(-header["n_frames"] // header["chunk_frames"]), "number of chunks")
+    places = [struct.pack("<II", number, zlib.crc32(coding)) for number in range(len(chunks))]
+    parts = [
+        decode_chunk(payload, header, kernel_lengths, codings, place)
+        for payload, place in zip(chunks, places, strict=True)
+    ]
+    return header, [np.concatenate(channel) for channel in zip(*parts, strict=True)]

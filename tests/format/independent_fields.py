@@ -20,8 +20,11 @@ def unzigzag(u: int) -> int:
 
 def unzstd(frame: bytes, limit: int) -> bytes:  # 1.3
     demand(frame[:4] == b"\x28\xb5\x2f\xfd", "not a zstd frame")
-    demand(0 <= zstandard.frame_content_size(frame) <= limit, "content size of a zstd frame")
-    return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+    try:
+        demand(1 <= zstandard.frame_content_size(frame) <= limit, "content size of a zstd frame")
+        return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"zstd frame: {error}") from error
 
 
 class Bytes:
@@ -52,8 +55,8 @@ class Bytes:
                 return value
         raise ValueError("varint of more than 9 bytes")
 
-    def svarint(self) -> int:
-        return unzigzag(self.varint())
+    def svarint32(self) -> int:
+        return unzigzag(self.varint(0, 2**32 - 1))
 
     def bytes(self) -> bytes:
         return self.take(self.varint())
@@ -80,13 +83,16 @@ class Bits:
         if n == 0:
             return []
         k, quotients = self.u(5), []
+        demand(k <= 30, "Rice parameter")
         for _ in range(n):
             end = self.bits.find("0", self.position)
             demand(end >= 0 and end - self.position <= 24, "Rice quotient")
             quotients.append(end - self.position)
             self.position = end + 1
         values = [q << k | self.u(k) if q < 24 else -1 for q in quotients]
-        return [self.u(32) if value < 0 else value for value in values]
+        values = [self.u(32) if value < 0 else value for value in values]
+        demand(max(values) < 2**32, "a Rice number of more than 32 bits")
+        return values
 
     def srice(self, n: int) -> list[int]:
         return [unzigzag(value) for value in self.rice(n)]

@@ -13,7 +13,7 @@ from independent_fields import Bits, Bytes
 from sancodec.codec import class_coder, payload, zstd_coder
 from sancodec.codec.beats import BeatKernels, Events, render
 from sancodec.codec.bits import BitReader, BitWriter, zigzag
-from sancodec.codec.chunks import band_phases, base_windows, groups_of
+from sancodec.codec.chunks import band_phases, base_windows
 from sancodec.codec.coding_section import MeasuredQuality, decode_coding, encode_coding
 from sancodec.codec.container import encode_varints, zstd_compress
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, ContextModel, Profile
@@ -193,7 +193,7 @@ def test_synthesis_in_integers_equals_synthesis_in_float64(exponent: int) -> Non
         rng.integers(0, 3, len(starts)).astype(np.int32), rng.integers(0, 128, len(starts)).astype(np.int32)
     )
     coding = ChannelCoding(-5, -(2**30), 2**30, 0, model, Step(3001, exponent), (60, 7, 1), kernels)
-    amplitudes = groups_of(amplitudes_of(quantised, coding.offsets), model)
+    amplitudes = amplitudes_of(quantised, coding.offsets, model)
     check_amplitudes(model, amplitudes)
     expected = reconstruct(
         coding,
@@ -242,7 +242,7 @@ def test_kernels_longer_than_the_circle_wrap_around() -> None:
     statistics = b"\1" + bytes(8) + b"\0" + model.contexts.frequencies[0].astype("<u2").tobytes()
     single = decode_model(bytes(content[:metadata_end]) + head + weights + statistics)
     quantised = Quantised([rng.integers(0, 5, (1, 6)).astype(np.int32)], [rng.random((1, 6)) < 0.5], [])
-    total = synthesise(single, groups_of(amplitudes_of(quantised, (0, 0, 0)), single))[0]
+    total = synthesise(single, amplitudes_of(quantised, (0, 0, 0), single))[0]
     second = independent_decoder.read_model(single.content)
     plain = {"model": second, "offsets": [0] * 4, "mantissa": 2048, "exponent": 2, "kernels": [], "offset": 0}
     plain |= {"minimum": -(2**31), "maximum": 2**31 - 1}
