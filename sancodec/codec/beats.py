@@ -138,13 +138,13 @@ def _lloyd(
 def quantise_kernels(
     kernels: NDArray[np.float32], gains: NDArray[np.float32], *, step: float, max_exponent: int
 ) -> BeatKernels:
-    """Integers for unit-norm kernels: least significant bit near ``step / 8`` at the median gain."""
+    """Integers for unit-norm kernels: least significant bit near ``step / 24`` at the median gain."""
     positive = gains[gains > 0]
     median = float(np.median(positive)) if len(positive) else step
     gain_step = max(step, median / 32)
     median_gain = max(1.0, median / gain_step)
     peak = float(np.abs(kernels).max()) * gain_step
-    exponent = round(math.log2(max(step / 8 / median_gain, 2.0**-FRACTION_BITS)))
+    exponent = round(math.log2(max(step / 24 / median_gain, 2.0**-FRACTION_BITS)))
     exponent = max(exponent, math.ceil(math.log2(max(peak, 1e-12) / _MAX_KERNEL_INTEGER)), -FRACTION_BITS)
     exponent = min(exponent, max_exponent)
     limit = MAX_WEIGHT / max(float(np.abs(kernels).max()), 1e-12)

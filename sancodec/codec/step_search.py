@@ -19,8 +19,8 @@ from sancodec.codec.synthesis import ChannelCoding, check_amplitudes, reconstruc
 from sancodec.codec.trial import MIN_STEP, TRIAL_SAMPLES, part_phases, sample_of, with_best_weights
 from sancodec.errors import CorruptError, QualityError
 
-_AIM = 0.998
-_ACCEPT = 0.995
+_AIM = 0.9988
+_ACCEPT = 0.9975
 _SAMPLE_ROUNDS = 3
 _MAX_ROUNDS = 24
 _ENOUGH_ROUNDS = 8
@@ -28,7 +28,7 @@ _NARROW = 1.002
 _NEAR = 0.003
 _TYPICAL_INVERSE_SLOPE = 1.1
 _USELESS = 0.5
-_TOO_STEEP = 1.3
+_TOO_STEEP = 4.0
 _FIRST_OFFSETS = (8, 4, 2)
 
 
