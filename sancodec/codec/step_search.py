@@ -115,9 +115,9 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
         )
         decoded = _decode(job, coding, quantised, beat_sums)
         ratio = math.sqrt(_squared_error(job, decoded) / channel.energy) * 100 / prdn
+        reached = min(reached, ratio * prdn)
         if not _is_storable(job, decoded):
             ratio = max(ratio, 1.0) * _TOO_STEEP
-        reached = min(reached, ratio * prdn)
         if ratio <= 1 and rounded.value > best_step:
             best_step = rounded.value
             best = EncodedChannel(coding, cascade.events, job.parts, quantised, decoded, ratio * prdn)
@@ -126,6 +126,12 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
         step = bracket.next_step(rounded.value, ratio)
         if best is not None and (round_index >= _ENOUGH_ROUNDS or bracket.is_narrow):
             break
+    if best is None and reached <= prdn:
+        raise QualityError(
+            f"channel {channel.description.name!r}: its format stores differences of at most "
+            f"{channel.description.max_difference} between samples, and its slopes are too close to that to be "
+            "coded with loss. Convert the record to another format first"
+        )
     if best is None:
         raise QualityError(
             f"channel {channel.description.name!r}: PRDN {prdn:g} % cannot be reached; "

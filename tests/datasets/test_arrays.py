@@ -135,7 +135,7 @@ def test_a_table_has_times_names_and_physical_values():
 
 
 def test_missing_samples_stay_empty():
-    rows = table_of(recording([[5, -99, 7], [-99, 1, 2]], [Channel("a", invalid=-99), Channel("b")]))
+    rows = table_of(recording([[5, -99, 7], [-99, 1, 2]], [Channel("a", minimum=-98, invalid=-99), Channel("b")]))
     assert [row[1:] for row in rows[1:]] == [["5", "-99"], ["", "1"], ["7", "2"]]
 
 

@@ -300,7 +300,7 @@ def test_array_of_several_samples_per_frame_is_written_as_such(tmp_path):
 
 
 def test_missing_samples_of_an_array_are_marked_as_the_format_marks_them(tmp_path):
-    write_wfdb(recording_of([1, -999], invalid=-999), tmp_path, name="new")
+    write_wfdb(recording_of([1, -999], minimum=-998, invalid=-999), tmp_path, name="new")
     assert read_wfdb(tmp_path / "new").samples[0].tolist() == [1, -32768]
 
 
