@@ -8,7 +8,7 @@ import click
 
 from sancodec.cli import options
 from sancodec.cli.files import open_container, rate_text
-from sancodec.cli.terminal import for_each, printable, quantity, table, write_json
+from sancodec.cli.terminal import counted, for_each, printable, quantity, table, write_json
 
 if TYPE_CHECKING:
     from sancodec.codec.decoder import RecordingReader
@@ -99,10 +99,10 @@ def _text(content: dict[str, Any]) -> str:
     lines = [
         f"{content['input']}: {content['bytes']:,} bytes, {content['ratio']:.2f}:1 of stored bits, "
         f"{content['bits_per_sample']:.3f} bit/sample",
-        f"  {content['source']} recording, {len(content['channels'])} channels, {content['sampling_rate']}, "
+        f"  {content['source']} recording, {counted(len(content['channels']), 'channel')}, {content['sampling_rate']}, "
         f"{content['frames']:,} frames, {content['duration_s']:.1f} s",
         f"  level {content['level']}, {content['coder']}, PRDN at most {content['promised_prdn'] or float('inf'):g} %, "
-        f"{content['chunks']} chunks of {content['chunk_s']:.4g} s",
+        f"{counted(content['chunks'], 'chunk')} of {content['chunk_s']:.4g} s",
         f"  models: {models or 'none'}",
         f"  side files: {side_files or 'none'}",
     ]

@@ -61,6 +61,11 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def counted(count: int, noun: str) -> str:
+    """A count and its noun, in the plural where it belongs."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns, the first to the left, the others to the right."""
     cells = [list(headings), *([printable(cell) for cell in row] for row in rows)]

@@ -6,7 +6,7 @@ import click
 
 from sancodec.cli import options
 from sancodec.cli.files import open_container
-from sancodec.cli.terminal import for_each, progress, write_json
+from sancodec.cli.terminal import counted, for_each, progress, write_json
 
 
 @click.command("verify")
@@ -34,6 +34,6 @@ def command(
         if as_json:
             write_json({"input": name, "intact": True, "chunks": reader.header.n_chunks})
         elif not quiet:
-            click.echo(f"{name}: intact, {reader.header.n_chunks} chunks")
+            click.echo(f"{name}: intact, {counted(reader.header.n_chunks, 'chunk')}")
 
     for_each(inputs, one)
