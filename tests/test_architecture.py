@@ -58,15 +58,7 @@ def test_every_file_belongs_to_a_known_part():
     assert {part_of(path) for path in FILES} <= set(ALLOWED)
 
 
-def known(path):
-    """A file that points the wrong way, and is known to."""
-    if path == PACKAGE / "datasets" / "arrays.py":
-        reason = "recording_of belongs to datasets, from which api may take it"
-        return pytest.param(path, marks=pytest.mark.xfail(strict=True, reason=reason))
-    return path
-
-
-@pytest.mark.parametrize("path", [known(path) for path in FILES], ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_one_way(path):
     part = part_of(path)
     # `from sancodec.codec import rans` names the part twice; the package itself is only a namespace then.
@@ -135,7 +127,7 @@ def test_importing_the_package_loads_nothing_of_it():
     assert not loaded & {*HEAVY, "numpy", "zstandard", "click"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], []])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], [], ["compress", "--help"]])
 def test_help_loads_neither_numpy_nor_the_codec(arguments):
     loaded = modules_after(
         "import sys, sancodec.cli\n"

@@ -140,6 +140,8 @@ class RecordingReader:
             fields.events, self.codings, self._kernel_lengths, group_lengths, n_samples, where
         )
         raw = np.unpackbits(np.frombuffer(fields.raw, np.uint8))
+        if not self._coded and (fields.raw or fields.coefficients):
+            raise CorruptError(f"{where}: it has coefficients, but no channel is coded")
         class_streams: list[EncodedStream] = []
         tokens: list[NDArray[np.uint8]] = []
         if header.coder == CODER_CLASS:
@@ -304,8 +306,11 @@ class RecordingReader:
         for number, unit in enumerate(units):
             circle = padded_length(self._model(unit.channel), self._length(unit))
             n_lanes = len(unit.chunk.class_streams[unit.slot].states)
-            if (n_lanes > 0) != self._active(unit.channel).any():
-                raise CorruptError(f"chunk {unit.chunk.index}: channel {unit.channel} has {n_lanes} lanes")
+            n_words = len(unit.chunk.class_streams[unit.slot].words)
+            if (n_lanes > 0) != self._active(unit.channel).any() or (n_words and not n_lanes):
+                raise CorruptError(
+                    f"chunk {unit.chunk.index}: channel {unit.channel} has {n_lanes} lanes and {n_words} words"
+                )
             key = (
                 self.models.index(self._model(unit.channel)),
                 circle,

@@ -36,6 +36,7 @@ PROMISE_PRDN = 1
 CODER_ZSTD = 0
 CODER_CLASS = 1
 _ZSTD_LEVEL = 19
+_MAX_TERM = 2**62 - 1
 _SOURCE = re.compile(r"wfdb|array(:[iu][1248]:[12])?")
 _F64 = struct.Struct("<d")
 
@@ -104,7 +105,23 @@ def _text(value: str | bytes) -> bytes:
 
 
 def encode_header(header: Header) -> bytes:
-    """The HEADER payload: one zstd frame."""
+    """The HEADER payload: one zstd frame.
+
+    Raises
+    ------
+    InvalidSignalError
+        When a reader would refuse it.
+    """
+    if not _SOURCE.fullmatch(header.source):
+        raise InvalidSignalError(f"source is {header.source!r}; it must be 'wfdb' or 'array'")
+    n_side_bytes = sum(len(side_file.content) for side_file in header.side_files)
+    if len(header.side_files) > MAX_SIDE_FILES or n_side_bytes > MAX_HEADER_BYTES // 2:
+        raise InvalidSignalError(
+            f"{len(header.side_files)} side files of {n_side_bytes} bytes; "
+            f"at most {MAX_SIDE_FILES} and {MAX_HEADER_BYTES // 2} are allowed"
+        )
+    if any("\ud800" <= character <= "\udfff" for side_file in header.side_files for character in side_file.name):
+        raise InvalidSignalError("a side file's name holds half a surrogate pair")
     parts = [
         _text(header.source),
         encode_varints(
@@ -186,7 +203,8 @@ def decode_header(payload: bytes) -> Header:
     source = fields.text("source")
     if not _SOURCE.fullmatch(source):
         raise UnsupportedVersionError(f"header, source: {source!r}; this release knows 'wfdb' and 'array'")
-    rate = Fraction(fields.number("sampling rate", 1, 2**62), fields.number("sampling rate denominator", 1, 2**62))
+    numerator = fields.number("sampling rate", 1, _MAX_TERM)
+    rate = Fraction(numerator, fields.number("sampling rate denominator", 1, _MAX_TERM))
     n_frames = fields.number("frames", 1, MAX_FRAMES)
     chunk_frames = fields.number("frames per chunk", 1, MAX_FRAMES)
     if -(-n_frames // chunk_frames) > MAX_CHUNKS:

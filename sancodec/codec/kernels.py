@@ -166,7 +166,7 @@ def decode_model(content: bytes) -> Model:
     position = _MODEL_HEAD.size + metadata_length
     try:
         metadata_bytes = content[_MODEL_HEAD.size : position]
-        metadata = json.loads(metadata_bytes)
+        metadata = json.loads(metadata_bytes.decode())
     except (ValueError, RecursionError) as error:
         raise CorruptError(f"model: its metadata is not JSON ({error})") from None
     if not isinstance(metadata, dict):
@@ -180,11 +180,13 @@ def decode_model(content: bytes) -> Model:
             )
         groups.append(group)
     contexts = _decode_contexts(content, position, sum(group.n_kernels for group in groups))
-    density = sum(group.n_kernels / group.stride for group in groups)
+    period = groups[0].stride
+    density = sum(group.n_kernels * (period // group.stride) for group in groups)
     work = sum(group.n_kernels * -(-group.length // group.stride) for group in groups)
-    if density > 1 or work > MAX_WORK:
+    if density > period or work > MAX_WORK:
         raise LimitExceededError(
-            f"model: {density:g} coefficients and {work} products a sample; at most 1 and {MAX_WORK} are allowed"
+            f"model: {density} coefficients for {period} samples and {work} products a sample; "
+            f"at most {period} and {MAX_WORK} are allowed"
         )
     return Model(tuple(groups), contexts, metadata, metadata_bytes)
 

@@ -28,6 +28,8 @@ _NARROW = 1.002
 _NEAR = 0.003
 _TYPICAL_INVERSE_SLOPE = 1.1
 _USELESS = 0.5
+_FLAT_SLOPE = 1e-3
+_MAX_STEP_LOG2 = 40
 _TOO_STEEP = 4.0
 _FIRST_OFFSETS = (8, 4, 2)
 
@@ -55,7 +57,11 @@ class Bracket:
         slope = 0.9
         if self._last is not None and abs(math.log(step / self._last[0])) > 1e-4:
             estimate = math.log(point[1] / self._last[1]) / math.log(step / self._last[0])
-            slope = estimate if 0.2 < estimate < 8 else slope
+            if 0.2 < estimate < 8:
+                slope = estimate
+            elif estimate <= 0.2 and ratio > 1:
+                # The error hardly moves with the step: leave for much smaller ones.
+                slope = _FLAT_SLOPE
         self._last = point
         proposal = step * math.exp(min(max(math.log(_AIM / point[1]) / slope, -1.4), 1.4))
         if self._low is not None and self._high is not None:
@@ -123,14 +129,14 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
             best = EncodedChannel(coding, cascade.events, job.parts, quantised, decoded, ratio * prdn)
         if _ACCEPT <= ratio <= 1 or (rounded.value <= MIN_STEP and ratio > 1):
             break
-        step = bracket.next_step(rounded.value, ratio)
+        step = min(bracket.next_step(rounded.value, ratio), 2.0 ** (_MAX_STEP_LOG2 - channel.exponent))
         if best is not None and (round_index >= _ENOUGH_ROUNDS or bracket.is_narrow):
             break
     if best is None and reached <= prdn:
         raise QualityError(
             f"channel {channel.description.name!r}: its format stores differences of at most "
-            f"{channel.description.max_difference} between samples, and its slopes are too close to that to be "
-            "coded with loss. Convert the record to another format first"
+            f"{channel.description.max_difference} between samples, and its slopes are too close to that for "
+            f"PRDN {prdn:g} %. Ask for a smaller PRDN, or convert the record to another format first"
         )
     if best is None:
         raise QualityError(
@@ -193,7 +199,7 @@ def _search_in_sample(job: ChannelJob, choice: Choice, target: float) -> tuple[f
         ratio = math.sqrt(sums.squared_error(step, offsets) * exact_ratio * sample.factor / target)
         if round_index == 1:
             bracket = Bracket()
-        step = bracket.next_step(step, ratio)
+        step = min(bracket.next_step(step, ratio), 2.0 ** (_MAX_STEP_LOG2 - job.channel.exponent))
     return step, profile, offsets
 
 

@@ -101,6 +101,9 @@ def stacked(recording: Recording) -> np.ndarray[tuple[int, ...], np.dtype[np.int
     dtype, _, n_dimensions = form.partition(":")
     if kind != "array" or dtype not in _INTEGER_TYPES:
         return rows
+    limits = np.iinfo(dtype)
+    if (n_dimensions == "1" and len(rows) > 1) or rows.min() < limits.min or rows.max() > limits.max:
+        return rows
     return (rows[0] if n_dimensions == "1" else rows).astype(dtype)
 
 

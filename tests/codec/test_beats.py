@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from sancodec.codec.beats import (
     FRACTION_BITS,
+    MAX_EXPONENT,
     MAX_GAIN,
     BeatKernels,
     Events,
@@ -176,7 +177,7 @@ def test_stored_kernels_are_fine_against_the_step_and_fit_in_12_bits(step):
     kernels = rng.normal(size=(3, LENGTH)).astype(np.float32)
     kernels /= np.linalg.norm(kernels, axis=1, keepdims=True)
     gains = rng.uniform(500, 1500, 40).astype(np.float32)
-    stored = quantise_kernels(kernels, gains, step=step)
+    stored = quantise_kernels(kernels, gains, step=step, max_exponent=MAX_EXPONENT)
     assert np.abs(stored.weights).max() <= 2047
     assert stored.exponent >= -FRACTION_BITS
     gain_step = max(step, float(np.median(gains)) / 32)

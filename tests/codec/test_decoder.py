@@ -89,17 +89,7 @@ def test_progress_reaches_one(content):
     assert fractions == [0.25, 0.5, 0.75, 1.0]
 
 
-@pytest.mark.parametrize(
-    "silent",
-    [
-        pytest.param(
-            [index], marks=pytest.mark.xfail(strict=True, raises=ZeroDivisionError, reason="no lanes are divided by")
-        )
-        for index in (0, 1)
-    ]
-    + [[0, 1]],
-    ids=str,
-)
+@pytest.mark.parametrize("silent", [[0], [1], [0, 1]], ids=str)
 def test_channels_without_lanes_give_samples_or_a_format_error(silent):
     signal = np.random.default_rng(1).integers(-50, 50, (2, 3000))
     content = compress(signal, sampling_rate_hz=100, prdn=20, level=9, models=BANKS[:1])

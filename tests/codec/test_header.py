@@ -63,7 +63,7 @@ def channels(draw):
         draw(st.integers(1, 32)),
         minimum,
         maximum,
-        draw(st.none() | int32),
+        draw(st.none() | int32.filter(lambda value: not minimum <= value <= maximum)),
         draw(st.integers(1, 500)),
         draw(st.none() | st.integers(1, 2**32)),
     )

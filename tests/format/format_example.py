@@ -8,8 +8,11 @@ from fractions import Fraction
 import numpy as np
 
 from sancodec.codec.encoder import encode_recording
+from sancodec.codec.kernels import Model
 from sancodec.codec.recording import Channel, Recording
 from sancodec.codec.synthesis import NumpyEngine
+from sancodec.training.lapped import SYM8, dyadic_groups
+from sancodec.training.statistics import neutral_contexts
 
 
 def example_recording() -> Recording:
@@ -23,10 +26,19 @@ def example_recording() -> Recording:
 
 
 def example_bytes() -> bytes:
-    """The container; no kernel model takes part in it."""
+    """The container; constant channels need no model, so HEADER names none."""
+    groups = tuple(dyadic_groups(SYM8, levels=2))
+    models = (Model(groups, neutral_contexts(groups, 1), {}),)
     file = io.BytesIO()
     encode_recording(
-        example_recording(), file, prdn=2.0, level=1, chunk_s=None, models=(), embed_models=False, engine=NumpyEngine()
+        example_recording(),
+        file,
+        prdn=2.0,
+        level=1,
+        chunk_s=None,
+        models=models,
+        embed_models=False,
+        engine=NumpyEngine(),
     )
     return file.getvalue()
 

@@ -129,7 +129,6 @@ def decode_classes(
     n_lanes, n_words = fields.varint(0, 4096), fields.varint()
     demand((n_lanes > 0) == any(scales), "lanes")
     state = fields.array("<u4", n_lanes).tolist()
-    demand(n_words <= len(fields.content), "words")
     words = iter(fields.array("<u2", n_words).tolist())
     demand(all(value >= 2**16 for value in state), "initial state")
     frequency = model.frequencies[coding["set"]]
@@ -174,13 +173,15 @@ def decode_classes(
     demand(next(words, None) is None and all(value < 2**17 for value in state), "end of a stream")
     head = "".join(f"{value - 2**16:016b}" for value in state)  # 9.5
     tail = Bits(bits=head + raw.bits[raw.position :])
-    excesses = iter(tail.rice(sum(y == ESCAPE for _, _, y, _ in coded)))
+    excess = tail.rice(sum(y == ESCAPE for _, _, y, _ in coded))
+    demand(max(excess, default=0) <= 2**30, "excess of an escape")
+    excesses = iter(excess)
     result = [np.zeros(circle // stride, np.int64) for stride in model.strides]
     highs = [direct[kind] + next(excesses) if y == ESCAPE else y for _, _, y, kind in coded]
     for high, (band, w, _, kind) in zip(highs, coded, strict=True):
         shift = max(0, kind // 2 - 10)
         result[band][w] = high << shift | tail.u(shift)
-        demand(high <= 2**30 + 16 and result[band][w] < 2**31, "magnitude")
+        demand(result[band][w] < 2**31, "magnitude")
     for band, w, _, _ in coded:
         if result[band][w]:
             result[band][w] *= -1 if tail.u(1) else 1

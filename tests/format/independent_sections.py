@@ -35,7 +35,9 @@ def read_sections(blob: bytes) -> list[tuple[int, bytes]]:
             sections.append((kind, payload))
         if kind in (CODING, CHUNK):
             edges.append(12 + fields.position)
-    order = "".join("HMCcIa"[(1, 2, 3, 4, 5, 128).index(kind)] if kind in (1, 2, 3, 4, 5, 128) else "?" for kind in kinds)
+    order = "".join(
+        "HMCcIa"[(1, 2, 3, 4, 5, 128).index(kind)] if kind in (1, 2, 3, 4, 5, 128) else "?" for kind in kinds
+    )
     leading = re.fullmatch("(a*H[aM]*C)c+a*I", order)
     demand(leading and order.count("M") <= 16 and len(leading[1]) <= 64, "order of sections")
     demand(offset == index_offset, "trailer does not point to the index")
@@ -169,7 +171,7 @@ def read_coefficients(bits: Bits, coding: dict[str, Any], kernel_length: int, co
         coding["set"] = bits.u(3)
         demand(coding["set"] < len(model.band_weights), "set")
         coding["scales"] = np.cumsum(bits.srice(model.n_bands)).tolist()
-        demand(0 <= min(coding["scales"]) and max(coding["scales"]) <= 95, "scale codes")
+        demand(min(coding["scales"]) >= 0 and max(coding["scales"]) <= 95, "scale codes")
         n_phase_groups = int(model.phase_groups.max()) + 1
         coding["phases"] = [[0] * 25] * n_phase_groups
         if bits.u(1):

@@ -118,14 +118,14 @@ def assert_decoders_agree(blob: bytes, models: tuple[Model, ...] = ()) -> tuple[
 
 def test_hex_of_the_document_is_what_the_package_writes() -> None:
     document, written = hex_of_document("file"), example_bytes()
-    header = slice(0x11, 0x5F)
+    header = slice(0x11, 0x61)
     assert zstandard.decompress(document[header]) == hex_of_document("header")
     if written != document:
         # Another zstd library may choose other bytes for the same content, and so move what follows.
         length = int.from_bytes(written[0x0D:0x11], "little")
         assert zstandard.decompress(written[0x11 : 0x11 + length]) == hex_of_document("header")
         moved = length - (header.stop - header.start)
-        assert written[header.stop + moved + 4 : 0x96 + moved] == document[header.stop + 4 : 0x96]
+        assert written[header.stop + moved + 4 : 0x98 + moved] == document[header.stop + 4 : 0x98]
 
 
 def test_rows_of_the_document_cover_every_byte_of_its_hex() -> None:
@@ -139,7 +139,7 @@ def test_rows_of_the_document_cover_every_byte_of_its_hex() -> None:
             begin, end = bytes.fromhex(first), bytes.fromhex(last)
             length = len(begin)
             if "…" in quoted:
-                length = {0x1A: 69, 0x68: 23}[position]
+                length = {0x1A: 71, 0x6A: 23}[position]
                 assert content[position : position + length].endswith(end)
             assert content[position:].startswith(begin)
             position += length
@@ -204,7 +204,7 @@ def test_sparse_signal_with_long_runs() -> None:
         assert_decoders_agree(blob, made_up_banks())
 
 
-@pytest.mark.parametrize("damaged", [0x00, 0x08, 0x30, 0x70, 0x89, 0x9C, 0xA4, 0xAC])
+@pytest.mark.parametrize("damaged", [0x00, 0x08, 0x30, 0x72, 0x8B, 0x9E, 0xA6, 0xAE])
 def test_one_flipped_bit_is_noticed_by_both(damaged: int) -> None:
     blob = bytearray(example_bytes())
     blob[damaged] ^= 0x40

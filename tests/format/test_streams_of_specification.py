@@ -139,8 +139,9 @@ def test_events_with_several_kernels_gains_of_zero_and_both_gain_forms(seed: int
         events.append(Events(ids.astype(np.int32), gains.astype(np.int32)))
         runs.append(np.stack([np.arange(seed) * 900, rng.integers(1, 800, seed)], axis=1))
     content = payload.encode_events(ChunkEvents(starts, events, runs), codings, lengths)
+    n_samples = 20_000
     plain = [{"group": coding.lead_group, "kernels": list(coding.kernels.weights)} for coding in codings]
-    found_starts, found_runs, found_events = independent_decoder.read_events(content, lengths, plain)
+    found_starts, found_runs, found_events = independent_decoder.read_events(content, lengths, plain, [n_samples] * 4)
     assert found_starts == [each.tolist() for each in starts]
     assert found_runs == [[tuple(run) for run in each.tolist()] for each in runs]
     for found, each, coding in zip(found_events, events, codings, strict=True):
@@ -161,9 +162,11 @@ def test_coding_with_kernels_and_profiles() -> None:
         codings.append(ChannelCoding(-(2**31), -7, 2**31 - 1, 0, model, step, (63, 0, 9), kernels, profile))
     measured = [MeasuredQuality(1.5, 2**32 - 1)] * 3
     content = encode_coding(codings, measured, models=(model,), kernel_lengths=[60], coder=1)
-    header = Header("array", Fraction(1), 9, 9, (Channel("a"), Channel("b"), Channel("c")), 1, 5, 2.0, (b"\0" * 32,))
+    bounds = {"minimum": -(2**31), "maximum": 2**31 - 1}
+    channels = tuple(Channel(name, **bounds) for name in "abc")
+    header = Header("array", Fraction(1), 9, 9, channels, 1, 5, ((1, 2.0),), (b"\0" * 32,))
     decode_coding(content, header, (model,))
-    plain = {"channels": [None] * 3, "coder": 1}
+    plain = {"channels": [bounds | {"per_frame": 1}] * 3, "coder": 1}
     lengths, found = independent_decoder.read_coding(content, plain, [independent_decoder.read_model(model.content)])
     assert lengths == [60]
     for coding, each in zip(codings, found, strict=True):
@@ -247,7 +250,5 @@ def test_kernels_longer_than_the_circle_wrap_around() -> None:
     plain = {"model": second, "offsets": [0] * 4, "mantissa": 2048, "exponent": 2, "kernels": [], "offset": 0}
     plain |= {"minimum": -(2**31), "maximum": 2**31 - 1}
     found = independent_decoder.synthesise(plain, signed(quantised), [], [], 96)
-    expected = reconstruct(
-        ChannelCoding(0, -(2**31), 2**31 - 1, 0, single, Step(2048, 2)), total[None], 0 * total[None].astype(int)
-    )
+    expected = reconstruct(ChannelCoding(0, -(2**31), 2**31 - 1, 0, single, Step(2048, 2)), total[None], None)
     np.testing.assert_array_equal(found, expected[0])
