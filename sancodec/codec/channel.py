@@ -31,12 +31,15 @@ class EncoderSettings:
         Numbers of beat kernels to try, 0 among them.
     multiplier
         Lagrange multiplier of the rounding, in squared steps a bit; 0 for the plain dead zone.
+    acceptance
+        The search ends when the PRDN lies between this share of the target and the target.
     """
 
     coder: int
     zstd_level: int
     kernel_counts: tuple[int, ...]
     multiplier: float
+    acceptance: float = 0.9975
 
 
 @dataclass(frozen=True, slots=True, eq=False)

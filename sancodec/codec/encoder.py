@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from sancodec.codec.beats import Events, kernel_geometry
 from sancodec.codec.channel import (
@@ -47,7 +48,7 @@ DEFAULT_CHUNK_S = 60.0
 MIN_CHUNK_FRAMES = 8192
 MIN_PRDN, MAX_PRDN = 1e-6, 1e6
 _MIN_DETECTION_RATE_HZ, _MAX_DETECTION_RATE_HZ = 50.0, 2500.0
-_FAST = EncoderSettings(CODER_ZSTD, 3, (0,), 0.0)
+_FAST = EncoderSettings(CODER_ZSTD, 3, (0,), 0.0, acceptance=0.985)
 _TOKENS = EncoderSettings(CODER_ZSTD, 19, (0, 1, 2, 4, 8), 0.11)
 _CLASSES = EncoderSettings(CODER_CLASS, 19, (0, 1, 2, 4, 8), 0.11)
 _LEVELS = {1: _FAST, 2: _FAST, 3: _TOKENS, 4: _TOKENS}
@@ -141,7 +142,8 @@ def encode_recording(
     chunk_frames = chunk_frames_of(recording, chunk_s)
     check_chunk_size(recording.channels, chunk_frames)
     report = on_progress or (lambda fraction: None)
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    # Channels run in threads of our own; BLAS threads beside them only get in each other's way.
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         encoded, groups = _encode_channels(
             recording,
             prdn=prdn,

@@ -19,13 +19,11 @@ from sancodec.codec.synthesis import ChannelCoding, check_amplitudes, reconstruc
 from sancodec.codec.trial import MIN_STEP, TRIAL_SAMPLES, part_phases, sample_of, with_best_weights
 from sancodec.errors import CorruptError, QualityError
 
-_AIM = 0.9988
-_ACCEPT = 0.9975
+_AIM = 0.99875
 _SAMPLE_ROUNDS = 3
 _MAX_ROUNDS = 24
 _ENOUGH_ROUNDS = 8
 _NARROW = 1.002
-_NEAR = 0.003
 _TYPICAL_INVERSE_SLOPE = 1.1
 _USELESS = 0.5
 _FLAT_SLOPE = 1e-3
@@ -37,7 +35,8 @@ _FIRST_OFFSETS = (8, 4, 2)
 class Bracket:
     """Root search on log step against log (error over target), which rises with the step."""
 
-    def __init__(self) -> None:
+    def __init__(self, aim: float = _AIM) -> None:
+        self._aim = aim
         self._low: tuple[float, float] | None = None
         self._high: tuple[float, float] | None = None
         self._last: tuple[float, float] | None = None
@@ -63,7 +62,7 @@ class Bracket:
                 # The error hardly moves with the step: leave for much smaller ones.
                 slope = _FLAT_SLOPE
         self._last = point
-        proposal = step * math.exp(min(max(math.log(_AIM / point[1]) / slope, -1.4), 1.4))
+        proposal = step * math.exp(min(max(math.log(self._aim / point[1]) / slope, -1.4), 1.4))
         if self._low is not None and self._high is not None:
             # A secant from where the error vanishes, as it can on integers, is worth nothing.
             steep = self._low[1] < _USELESS
@@ -91,12 +90,13 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
     target = (prdn / 100) ** 2 * channel.scaled_energy
     step, profile, offsets = _search_in_sample(job, choice, target)
     exact_ratio = _exact_ratio(job, target)
+    aim = _aim(job)
     all_bands = [
         Bands.of(bands_of(job.engine.similarity(model, bridged(cascade.residual, part, model)))) for part in job.parts
     ]
     all_phases = [part_phases(job, model, part) for part in job.parts]
     beat_sums = _beat_sums(job, cascade)
-    bracket = Bracket()
+    bracket = Bracket(aim)
     best: EncodedChannel | None = None
     best_step = 0.0
     reached = math.inf
@@ -106,8 +106,8 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
         if round_index == 0:
             error = sums.squared_error(rounded.value, sums.offsets())
             estimate = math.sqrt(error * exact_ratio / target)
-            if _NEAR < abs(estimate - _AIM) < _AIM:
-                step = max(rounded.value * (_AIM / estimate) ** _TYPICAL_INVERSE_SLOPE, MIN_STEP)
+            if aim - job.settings.acceptance < abs(estimate - aim) < aim:
+                step = max(rounded.value * (aim / estimate) ** _TYPICAL_INVERSE_SLOPE, MIN_STEP)
                 continue
         coding = ChannelCoding(
             channel.offset,
@@ -127,7 +127,7 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
         if ratio <= 1 and rounded.value > best_step:
             best_step = rounded.value
             best = EncodedChannel(coding, cascade.events, job.parts, quantised, decoded, ratio * prdn)
-        if _ACCEPT <= ratio <= 1 or (rounded.value <= MIN_STEP and ratio > 1):
+        if job.settings.acceptance <= ratio <= 1 or (rounded.value <= MIN_STEP and ratio > 1):
             break
         step = min(bracket.next_step(rounded.value, ratio), 2.0 ** (_MAX_STEP_LOG2 - channel.exponent))
         if best is not None and (round_index >= _ENOUGH_ROUNDS or bracket.is_narrow):
@@ -167,6 +167,11 @@ def _with_profile(
     return replace(encoded, coding=replace(encoded.coding, profile=stored), quantised=classified)
 
 
+def _aim(job: ChannelJob) -> float:
+    """Share of the target to aim at: the middle of what is accepted."""
+    return (1 + job.settings.acceptance) / 2
+
+
 def _exact_ratio(job: ChannelJob, target: float) -> float:
     """Expected ratio of the integers' error to the coefficients': rounding adds 1/12 unless the error is below it."""
     return 1 + min(job.channel.n_valid * 4.0**-job.channel.exponent / 12 / target, 0.3)
@@ -179,10 +184,11 @@ def _search_in_sample(job: ChannelJob, choice: Choice, target: float) -> tuple[f
     """
     model = choice.model
     exact_ratio = _exact_ratio(job, target)
+    aim = _aim(job)
     sample = sample_of(job, model, choice.cascade.residual, TRIAL_SAMPLES)
     step, offsets, weight_set = choice.step, _FIRST_OFFSETS, 0
     quantised, _ = quantiser.quantise_plain(sample.bands, step=step)
-    bracket = Bracket()
+    bracket = Bracket(aim)
     for round_index in range(_SAMPLE_ROUNDS):
         profile = quantiser.profile_of(
             model.contexts,
@@ -191,14 +197,14 @@ def _search_in_sample(job: ChannelJob, choice: Choice, target: float) -> tuple[f
             with_phases=len(job.group.starts) > 0,
             weight_set=weight_set,
         )
-        if round_index == 0:
+        if round_index == 0 and job.settings.multiplier:
             profile = with_best_weights(model, profile, quantised, sample.phases)
             weight_set = profile.weight_set
         parts, sums = _quantise(job, model, [sample.bands], profile, [sample.phases], step, offsets)
         quantised, offsets = parts[0], sums.offsets()
         ratio = math.sqrt(sums.squared_error(step, offsets) * exact_ratio * sample.factor / target)
         if round_index == 1:
-            bracket = Bracket()
+            bracket = Bracket(aim)
         step = min(bracket.next_step(step, ratio), 2.0 ** (_MAX_STEP_LOG2 - job.channel.exponent))
     return step, profile, offsets
 

@@ -89,6 +89,8 @@ def choose(job: ChannelJob, *, prdn: float) -> Choice:
     model, costs = job.models[0], {middle: 0.0}
     if len(job.models) > 1:
         likely = sorted(job.models, key=lambda each: _rough_bits(job, each, cascades[middle], step))[:_FINALISTS]
+        if not job.settings.multiplier:
+            return Choice(likely[0], cascades[middle], step)
         trials = [(_trial_cost(job, each, cascades[middle], step), each) for each in likely]
         costs[middle], model = min(trials, key=lambda trial: trial[0])
     elif learnt:

@@ -20,30 +20,29 @@ def encode_tokens(quantised: Quantised, chunk: int, writer: BitWriter) -> list[b
     A token is ``run << 4 | size``: ``run`` zeros (at most 14), then a coefficient of ``size`` bits. A longer run
     is preceded by a token of size 0 whose high nibble is the bit length of ``run - 14``.
     """
-    tokens = []
-    extensions: list[NDArray[np.int64]] = []
-    coefficients: list[NDArray[np.int64]] = []
-    signs: list[NDArray[np.uint8]] = []
-    for band, negative in zip(quantised.magnitudes, quantised.negative, strict=True):
-        magnitude = band[chunk]
-        used = np.flatnonzero(magnitude)
-        values = magnitude[used].astype(np.int64)
-        runs = np.diff(used, prepend=-1) - 1
-        beyond = np.maximum(runs - _MAX_RUN, 0)
-        is_long = beyond > 0
-        last = np.cumsum(1 + is_long) - 1
-        stream = np.zeros(len(used) + int(is_long.sum()), np.uint8)
-        stream[last] = (np.where(is_long, 0, runs) << 4) | np.minimum(bit_length(values), _LARGE)
-        stream[last[is_long] - 1] = np.minimum(bit_length(beyond[is_long]), _LARGE) << 4
-        tokens.append(stream.tobytes() + b"\0")
-        extensions.append(beyond[is_long])
-        coefficients.append(values)
-        signs.append(negative[chunk][used].astype(np.uint8))
-    extension, values = np.concatenate(extensions), np.concatenate(coefficients)
-    _write_sized(writer, extension)
+    lengths = np.array([band.shape[1] for band in quantised.magnitudes])
+    first = np.cumsum(lengths) - lengths
+    magnitude = np.concatenate([band[chunk] for band in quantised.magnitudes])
+    negative = np.concatenate([band[chunk] for band in quantised.negative])
+    used = np.flatnonzero(magnitude)
+    values = magnitude[used].astype(np.int64)
+    counts = np.diff(np.searchsorted(used, np.append(first, len(magnitude))))  # (band,)
+    band = np.repeat(np.arange(len(lengths)), counts)
+    previous = np.maximum(np.concatenate([[-1], used[:-1]]), first[band] - 1)
+    runs = used - previous - 1
+    beyond = np.maximum(runs - _MAX_RUN, 0)
+    is_long = beyond > 0
+    # Every band ends with a token of its own, so an entry of band b has b of them before it.
+    last = np.cumsum(1 + is_long) - 1 + band
+    stream = np.zeros(len(used) + int(is_long.sum()) + len(lengths), np.uint8)
+    stream[last] = (np.where(is_long, 0, runs) << 4) | np.minimum(bit_length(values), _LARGE)
+    stream[last[is_long] - 1] = np.minimum(bit_length(beyond[is_long]), _LARGE) << 4
+    _write_sized(writer, beyond[is_long])
     _write_sized(writer, values)
-    writer.bits(np.concatenate(signs))
-    return tokens
+    writer.bits(negative[used].astype(np.uint8))
+    ends = np.cumsum(counts + np.bincount(band, is_long, len(lengths)).astype(np.int64) + 1)
+    content = stream.tobytes()
+    return [content[start:end] for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)]
 
 
 def _write_sized(writer: BitWriter, values: NDArray[np.int64]) -> None:

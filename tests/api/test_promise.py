@@ -15,8 +15,9 @@ def test_no_channel_exceeds_its_prdn_and_none_is_needlessly_better(ecg, prdn, le
     decoded = sancodec.decompress(sancodec.compress(ecg, sampling_rate_hz=360, prdn=prdn, level=level))
     reached = prdn_of(ecg, decoded)
     assert np.all(reached <= prdn)
-    # At 1 % the error is smaller than a stored unit, and moves in jumps.
-    assert np.all(reached >= (0.97 if prdn == 1 else 0.99) * prdn)
+    # At 1 % the error is smaller than a stored unit, and moves in jumps; level 1 searches less.
+    slack = 0.03 if prdn == 1 else 0.02 if level == 1 else 0.01
+    assert np.all(reached >= (1 - slack) * prdn)
 
 
 @pytest.mark.parametrize("level", [2, 4, 6, 7, 8, 9])

@@ -24,7 +24,13 @@ from sancodec.codec.header import (
 from sancodec.codec.quantiser import Step
 from sancodec.codec.recording import Channel, SideFile
 from sancodec.codec.synthesis import ChannelCoding
-from sancodec.errors import CorruptError, FormatError, LimitExceededError, UnsupportedVersionError
+from sancodec.errors import (
+    CorruptError,
+    FormatError,
+    InvalidSignalError,
+    LimitExceededError,
+    UnsupportedVersionError,
+)
 
 CHANNELS = (
     Channel("MLII", "mV", 200.0, 1024, 11, -1023, 1023, -1024),
@@ -127,8 +133,8 @@ def test_any_bytes_give_a_header_or_a_format_error(content):
         (replace(HEADER, n_frames=2**30, chunk_frames=1), LimitExceededError, "chunks"),
         (replace(HEADER, promises=((PROMISE_PRDN, float("nan")),)), CorruptError, "finite"),
         (replace(HEADER, promises=((PROMISE_PRDN, 1.0),) * 17), LimitExceededError, "promises"),
-        (replace(HEADER, source="edf"), UnsupportedVersionError, "source"),
-        (replace(HEADER, source="array:O:1"), UnsupportedVersionError, "source"),
+        (replace(HEADER, source="edf"), InvalidSignalError, "source"),
+        (replace(HEADER, source="array:O:1"), InvalidSignalError, "source"),
         (replace(HEADER, model_digests=(b"\0" * 32,) * 17), LimitExceededError, "models"),
         (replace(HEADER, channels=()), LimitExceededError, "channels"),
     ],
