@@ -39,7 +39,7 @@ class EncoderSettings:
     zstd_level: int
     kernel_counts: tuple[int, ...]
     multiplier: float
-    acceptance: float = 0.9975
+    acceptance: float = 0.995
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,7 +19,7 @@ from sancodec.codec.synthesis import ChannelCoding, check_amplitudes, reconstruc
 from sancodec.codec.trial import MIN_STEP, TRIAL_SAMPLES, part_phases, sample_of, with_best_weights
 from sancodec.errors import CorruptError, QualityError
 
-_AIM = 0.99875
+_AIM = 0.9975
 _SAMPLE_ROUNDS = 3
 _MAX_ROUNDS = 24
 _ENOUGH_ROUNDS = 8

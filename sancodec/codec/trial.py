@@ -96,13 +96,13 @@ def choose(job: ChannelJob, *, prdn: float) -> Choice:
     elif learnt:
         costs[middle] = _trial_cost(job, model, cascades[middle], step)
 
-    if learnt:
-        # Costs are no smooth function of the number of kernels: each is tried.
-        for count in options:
-            if count not in costs:
-                cascades[count] = cascade_of(job, learnt.get(count), step)
-                costs[count] = _trial_cost(job, model, cascades[count], step)
-    best = min(costs, key=lambda count: (costs[count], count))
+    # Costs are no smooth function of the number of kernels: each is tried, none at all only where few are best.
+    for count in [*learnt, 0]:
+        best = min(costs, key=lambda tried: (costs[tried], tried))
+        if learnt and count not in costs and (count or best <= 2):
+            cascades[count] = cascade_of(job, learnt.get(count), step)
+            costs[count] = _trial_cost(job, model, cascades[count], step)
+    best = min(costs, key=lambda tried: (costs[tried], tried))
     return Choice(model, cascades[best], step)
 
 
