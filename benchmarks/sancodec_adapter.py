@@ -67,9 +67,7 @@ def calls(
         frame_rate_hz=record.frame_rate_hz,
     )
     promise = {KEYWORDS[target.kind]: True if target.kind == "lossless" else target.value}
-    compress: Any = getattr(sancodec, "compress")  # noqa: B009 - absent while the package is being written
-    decompress: Any = getattr(sancodec, "decompress_recording")  # noqa: B009
-    return lambda: compress(recording, **promise, level=level, chunk_s=chunk_s), decompress
+    return lambda: sancodec.compress(recording, **promise, level=level, chunk_s=chunk_s), sancodec.decompress_recording
 
 
 def code(record: Record, leads: Sequence[Lead], target: Target, *, level: int, chunk_s: float | None) -> Coded:

@@ -9,7 +9,7 @@ import click
 
 from sancodec.cli import options
 from sancodec.cli.files import SAN_SUFFIX, open_container, read_recording
-from sancodec.cli.terminal import quantity, table, write_json
+from sancodec.cli.terminal import quality_cells, quantity, table, write_json
 from sancodec.errors import InvalidSignalError
 
 if TYPE_CHECKING:
@@ -149,13 +149,7 @@ def _beats(x: NDArray[np.int32], y: NDArray[np.int32], rate_hz: float, invalid: 
 def _text(content: dict[str, Any]) -> str:
     rows = [
         [
-            channel["name"],
-            quantity(channel["prdn"], 4),
-            quantity(channel["prd"]),
-            f"{quantity(channel['rmse'])} {channel['unit']}",
-            f"{quantity(channel['max_error'])} {channel['unit']}",
-            str(channel["max_error_adu"]),
-            quantity(channel["snr_db"]),
+            *quality_cells(channel),
             f"{channel['beats']['matched']}/{channel['beats']['original']}",
         ]
         for channel in content["channels"]

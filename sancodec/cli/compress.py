@@ -12,7 +12,7 @@ import click
 
 from sancodec.cli import options
 from sancodec.cli.files import STANDARD_STREAM, check_output, default_output, input_bytes, new_file, read_recording
-from sancodec.cli.terminal import for_each, progress, quantity, table, write_json
+from sancodec.cli.terminal import for_each, progress, quality_cells, table, write_json
 
 if TYPE_CHECKING:
     from sancodec.codec.encoder import Summary
@@ -201,13 +201,7 @@ def _result(
 def _text(result: dict[str, Any], promised: float) -> str:
     rows = [
         [
-            channel["name"],
-            quantity(channel["prdn"], 4),
-            quantity(channel["prd"]),
-            f"{quantity(channel['rmse'])} {channel['unit']}",
-            f"{quantity(channel['max_error'])} {channel['unit']}",
-            str(channel["max_error_adu"]),
-            quantity(channel["snr_db"]),
+            *quality_cells(channel),
             f"{channel['bank']}+{channel['kernels']}",
         ]
         for channel in result["channels"]

@@ -85,6 +85,19 @@ def quantity(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
 
 
+def quality_cells(channel: dict[str, Any]) -> list[str]:
+    """Name, PRDN, PRD, RMSE, largest error in both units, and SNR of a channel, for a table."""
+    return [
+        channel["name"],
+        quantity(channel["prdn"], 4),
+        quantity(channel["prd"]),
+        f"{quantity(channel['rmse'])} {channel['unit']}",
+        f"{quantity(channel['max_error'])} {channel['unit']}",
+        str(channel["max_error_adu"]),
+        quantity(channel["snr_db"]),
+    ]
+
+
 @contextmanager
 def progress(label: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
     """A progress bar on standard error when that is a terminal; yields a function of the fraction done."""

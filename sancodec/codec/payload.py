@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec.bits import BitReader, BitWriter
+from sancodec.codec.class_coder import MAX_LANES
 from sancodec.codec.container import decode_varint, encode_varints, zstd_compress, zstd_decompress
 from sancodec.codec.event_stream import (
     ChunkEvents,
@@ -26,7 +27,6 @@ from sancodec.errors import CorruptError, LimitExceededError, TruncatedError
 
 _DIGEST = struct.Struct("<I")
 _PLACE = struct.Struct("<II")
-MAX_LANES = 4096
 _FRAME_FOR_ALL, _FRAME_PER_CHANNEL, _FRAME_PER_BAND = 0, 1, 2
 
 
