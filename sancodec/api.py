@@ -8,23 +8,21 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
-from sancodec.codec.beats import Events
 from sancodec.codec.decoder import RecordingReader
-from sancodec.codec.encoder import DEFAULT_CHUNK_S, Summary, encode_recording
+from sancodec.codec.encoder import AUTO, Summary, encode_recording
 from sancodec.codec.kernels import Model
 from sancodec.codec.models import shipped_model, shipped_names
-from sancodec.codec.recording import Channel, Recording
+from sancodec.codec.open_recording import OpenRecording
+from sancodec.codec.promise import promises_for
+from sancodec.codec.recording import FrameSource, Recording
 from sancodec.codec.synthesis import Engine, NumpyEngine
 from sancodec.datasets.arrays import recording_of, stacked
 from sancodec.errors import InvalidSignalError
 
-DEFAULT_PRDN = 2.0
 DEFAULT_LEVEL = 5
 
 
@@ -40,30 +38,49 @@ def shipped_models() -> tuple[Model, ...]:
 
 
 def compress(
-    signal: NDArray[Any] | Recording,
+    signal: NDArray[Any] | FrameSource,
     *,
     sampling_rate_hz: float | Fraction | None = None,
-    prdn: float = DEFAULT_PRDN,
+    prdn: float | None = None,
+    snr_db: float | None = None,
+    max_error: str | None = None,
+    max_error_adu: int | None = None,
+    lossless: bool = False,
+    preset: str | None = None,
     level: int = DEFAULT_LEVEL,
-    chunk_s: float | None = DEFAULT_CHUNK_S,
+    chunk_s: float | str | None = AUTO,
     models: tuple[Model, ...] | None = None,
     embed_models: bool = False,
     engine: Engine | None = None,
 ) -> bytes:
-    """Compress integers so that no channel's PRDN exceeds a promise.
+    """Compress integers so that every channel keeps a promise.
+
+    Of several promises all hold, met by the decoded integers. Without any it is the preset ``clinical``: no sample of
+    an ECG lead is off by more than 20 µV; other channels have a PRDN of at most 2 %.
 
     Parameters
     ----------
     signal
-        Integers, shape ``(channel, sample)`` or ``(sample,)``, or a `Recording`.
+        Integers, shape ``(channel, sample)`` or ``(sample,)``, or a `Recording` or another `FrameSource`.
     sampling_rate_hz
         Needed for arrays.
     prdn
-        Percent: 100·‖x − x̂‖/‖x − mean(x)‖ per channel, met by the decoded integers.
+        Largest 100·‖x − x̂‖/‖x − mean(x)‖ of a channel, in percent.
+    snr_db
+        Smallest signal-to-noise ratio of a channel, in dB.
+    max_error
+        Largest error of any sample with its unit, such as ``"20uV"``; channels in other units than volts are refused.
+    max_error_adu
+        Largest error of any sample, in stored units.
+    lossless
+        Every sample exact.
+    preset
+        ``"archive"``, ``"clinical"``, ``"monitor"`` or ``"trend"`` (`sancodec.codec.promise.PRESETS`).
     level
         1 (fast) to 9 (smallest).
     chunk_s
-        Seconds per chunk, the unit of random access and of damage; None for one chunk.
+        Seconds per chunk, the unit of random access and of damage; ``"auto"`` leaves it to the encoder; None makes
+        one chunk.
     models
         Banks to choose from; those that ship by default.
     embed_models
@@ -95,6 +112,11 @@ def compress(
         file,
         sampling_rate_hz=sampling_rate_hz,
         prdn=prdn,
+        snr_db=snr_db,
+        max_error=max_error,
+        max_error_adu=max_error_adu,
+        lossless=lossless,
+        preset=preset,
         level=level,
         chunk_s=chunk_s,
         models=models,
@@ -105,13 +127,18 @@ def compress(
 
 
 def compress_to(
-    signal: NDArray[Any] | Recording,
+    signal: NDArray[Any] | FrameSource,
     file: BinaryIO,
     *,
     sampling_rate_hz: float | Fraction | None = None,
-    prdn: float = DEFAULT_PRDN,
+    prdn: float | None = None,
+    snr_db: float | None = None,
+    max_error: str | None = None,
+    max_error_adu: int | None = None,
+    lossless: bool = False,
+    preset: str | None = None,
     level: int = DEFAULT_LEVEL,
-    chunk_s: float | None = DEFAULT_CHUNK_S,
+    chunk_s: float | str | None = AUTO,
     models: tuple[Model, ...] | None = None,
     embed_models: bool = False,
     engine: Engine | None = None,
@@ -119,16 +146,19 @@ def compress_to(
     on_progress: Callable[[float], None] | None = None,
 ) -> Summary:
     """`compress` to a binary file; the container is written front to back. Returns what was reached."""
-    if isinstance(signal, Recording):
-        recording = signal
-    elif sampling_rate_hz is None:
-        raise InvalidSignalError("sampling_rate_hz is missing; arrays do not carry their sampling rate")
-    else:
-        recording = recording_of(signal, sampling_rate_hz=sampling_rate_hz)
+    source = _source_of(signal, sampling_rate_hz)
     return encode_recording(
-        recording,
+        source,
         file,
-        prdn=prdn,
+        promises=promises_for(
+            source.channels,
+            prdn=prdn,
+            snr_db=snr_db,
+            max_error=max_error,
+            max_error_adu=max_error_adu,
+            lossless=lossless,
+            preset=preset,
+        ),
         level=level,
         chunk_s=chunk_s,
         models=shipped_models() if models is None else models,
@@ -137,6 +167,14 @@ def compress_to(
         threads=threads,
         on_progress=on_progress,
     )
+
+
+def _source_of(signal: NDArray[Any] | FrameSource, sampling_rate_hz: float | Fraction | None) -> FrameSource:
+    if hasattr(signal, "frames"):
+        return cast(FrameSource, signal)
+    if sampling_rate_hz is None:
+        raise InvalidSignalError("sampling_rate_hz is missing; arrays do not carry their sampling rate")
+    return recording_of(signal, sampling_rate_hz=sampling_rate_hz)
 
 
 def decompress(blob: bytes, *, models: tuple[Model, ...] = (), engine: Engine | None = None) -> NDArray[Any]:
@@ -163,76 +201,24 @@ def decompress_recording(blob: bytes, *, models: tuple[Model, ...] = (), engine:
     return RecordingReader(io.BytesIO(blob), engine=engine or default_engine(), models=models).read()
 
 
-class OpenRecording:
-    """A container opened for reading parts of it; use as a context manager.
-
-    ``record[channel, first:last]`` gives stored integers and decodes only the chunks it needs.
-    """
-
-    def __init__(self, file: BinaryIO, *, models: tuple[Model, ...] = (), engine: Engine | None = None) -> None:
-        self._file = file
-        self._reader = RecordingReader(file, engine=engine or default_engine(), models=models)
-
-    def __enter__(self) -> OpenRecording:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    @property
-    def channels(self) -> tuple[Channel, ...]:
-        """What the integers of each channel mean."""
-        return self._reader.header.channels
-
-    @property
-    def frame_rate_hz(self) -> Fraction:
-        return self._reader.header.frame_rate_hz
-
-    def n_samples(self, channel: int) -> int:
-        """Samples of a channel."""
-        return self._reader.header.n_frames * self.channels[channel].samples_per_frame
-
-    def events(self, channel: int) -> tuple[NDArray[np.int64], Events]:
-        """Beat events of a channel without decoding its waveform.
-
-        Returns
-        -------
-        First sample of each event's kernel window, and the events' kernel ids and gains.
-        """
-        return self._reader.events(channel)
-
-    def __getitem__(self, key: tuple[int, slice]) -> NDArray[np.int32]:
-        """Samples ``first:last`` of one channel, in stored units; int32 ``(sample,)``.
-
-        Raises
-        ------
-        IndexError
-            When there is no such channel.
-        FormatError
-            Naming the chunk, when one that is needed is damaged.
-        """
-        channel, span = key
-        if not -len(self.channels) <= channel < len(self.channels):
-            raise IndexError(f"channel {channel} of {len(self.channels)}")
-        first, last, step = span.indices(self.n_samples(channel))
-        if step < 1:
-            raise IndexError(f"a slice with step {step}; only forward steps are supported")
-        if first >= last:
-            return np.zeros(0, np.int32)
-        length = self._reader.header.chunk_frames * self.channels[channel].samples_per_frame
-        first_chunk, last_chunk = first // length, -(-last // length)
-        parts = [samples[channel] for _, samples in self._reader.chunks(first_chunk, last_chunk)]
-        return np.concatenate(parts)[first - first_chunk * length : last - first_chunk * length : step]
-
-
-def open_recording(path: str | os.PathLike[str], *, models: tuple[Model, ...] = ()) -> OpenRecording:
+def open_recording(
+    file: str | os.PathLike[str] | BinaryIO, *, models: tuple[Model, ...] = (), engine: Engine | None = None
+) -> OpenRecording:
     """Open a ``.san`` file for reading parts of it.
+
+    Parameters
+    ----------
+    file
+        Path, or a seekable binary file, which stays open and must not be moved by others meanwhile.
+    models
+        Banks to look in before those that ship.
+
+    Raises
+    ------
+    FormatError
+        When the file is no container, or damaged at its begin.
+    InvalidSignalError
+        When a file object is not binary or cannot seek.
 
     Examples
     --------
@@ -244,9 +230,24 @@ def open_recording(path: str | os.PathLike[str], *, models: tuple[Model, ...] = 
     ...     record[0, 720:1080].shape
     (360,)
     """
-    file = Path(path).open("rb")  # noqa: SIM115 - stays open as long as the OpenRecording
+    if isinstance(file, (str, os.PathLike)):
+        opened: BinaryIO = Path(file).open("rb")  # noqa: SIM115 - stays open as long as the OpenRecording
+        is_owner = True
+    else:
+        _check_file(file)
+        opened, is_owner = file, False
     try:
-        return OpenRecording(file, models=models)
+        return OpenRecording(opened, engine=engine or default_engine(), models=models, is_owner=is_owner)
     except BaseException:
-        file.close()
+        if is_owner:
+            opened.close()
         raise
+
+
+def _check_file(file: Any) -> None:
+    if not (hasattr(file, "read") and hasattr(file, "seek")):
+        raise InvalidSignalError(f"{type(file).__name__} is neither a path nor a binary file")
+    if hasattr(file, "seekable") and not file.seekable():
+        raise InvalidSignalError("the file cannot seek; read it into an io.BytesIO first")
+    if not isinstance(file.read(0), bytes):
+        raise InvalidSignalError("the file is opened as text; open it with mode 'rb'")

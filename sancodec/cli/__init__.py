@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+from contextlib import suppress
+from types import FrameType
 
 import click
 
@@ -57,7 +60,7 @@ def group() -> None:
     """Compress physiological recordings with Sparsely Activated Networks.
 
     \b
-    sancodec compress 100.dat              writes 100.san, PRDN at most 2 %
+    sancodec compress 100.dat              writes 100.san, no sample of an ECG lead off by more than 20 uV
     sancodec decompress 100.san -o copy    writes copy/100.dat and copy/100.hea
     sancodec compare 100.hea 100.san       tells what was lost
     """
@@ -76,8 +79,18 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 1 << 28)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: ends a command as Ctrl-C does, so that it tidies up."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
 def main() -> None:
     """Entry point: errors of the input end in one line and exit status 1, usage errors in 2."""
+    with suppress(ValueError):  # only the main thread may
+        signal.signal(signal.SIGTERM, _terminate)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # channels run in threads of our own
     from sancodec.errors import SancodecError
 
@@ -86,9 +99,10 @@ def main() -> None:
         status = group(standalone_mode=False, prog_name="sancodec")
         if status:
             sys.exit(status)
-    except click.Abort:
-        click.echo("sancodec: interrupted", err=True)
-        sys.exit(130)
+    except (click.Abort, KeyboardInterrupt) as error:
+        is_terminated = isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)
+        click.echo(f"sancodec: {'terminated' if is_terminated else 'interrupted'}", err=True)
+        sys.exit(128 + (signal.SIGTERM if is_terminated else signal.SIGINT))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sancodec.cli import options
-from sancodec.cli.files import SAN_SUFFIX, open_container, read_recording
+from sancodec.cli.files import SAN_SUFFIX, open_container
+from sancodec.cli.inputs import read_recording
 from sancodec.cli.terminal import quality_cells, quantity, table, write_json
 from sancodec.errors import InvalidSignalError
 

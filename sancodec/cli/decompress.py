@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-import sys
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from sancodec.cli import options
-from sancodec.cli.files import STANDARD_STREAM, check_output, new_file, open_container
-from sancodec.cli.terminal import for_each, progress, write_json
-from sancodec.errors import InvalidSignalError
+from sancodec.cli.excerpt import Excerpt, excerpt_of, pieces_of
+from sancodec.cli.files import (
+    STANDARD_STREAM,
+    new_file,
+    new_folder,
+    open_container,
+    refuse_terminal,
+    shown,
+    standard_output,
+)
+from sancodec.cli.progress import progress
+from sancodec.cli.terminal import for_each, write_json
+from sancodec.cli.times import parse_time
 
 if TYPE_CHECKING:
-    from sancodec.codec.recording import Recording
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sancodec.codec.decoder import RecordingReader
+    from sancodec.datasets.wfdb_new_record import Ranges
+
+    Pieces = Iterator[list[NDArray[np.int32]]]
 
 _SUFFIXES = {"npy": ".npy", "csv": ".csv"}
 
@@ -28,7 +47,16 @@ _SUFFIXES = {"npy": ".npy", "csv": ".csv"}
     help="Folder of the restored record, or the array or table; beside FILE by default.",
 )
 @click.option("--to", "form", type=click.Choice(["wfdb", "npy", "csv"]), help="What to write; as it came by default.")
-@click.option("-f", "--force", is_flag=True, help="Replace outputs that exist.")
+@click.option("--start", "start_s", callback=parse_time, metavar="TIME", help="Where to begin: seconds, or H:MM:SS.")
+@click.option("--end", "end_s", callback=parse_time, metavar="TIME", help="Where to end, not included.")
+@click.option(
+    "--channel",
+    "channels",
+    multiple=True,
+    metavar="NAME|NUMBER",
+    help="Channel to restore, by its exact name or its number from 0; may be repeated.",
+)
+@click.option("-f", "--force", is_flag=True, help="Replace outputs that exist; write to terminals.")
 @options.model
 @options.engine
 @options.common
@@ -36,6 +64,9 @@ def command(
     inputs: tuple[str, ...],
     output: str | None,
     form: str | None,
+    start_s: Fraction | None,
+    end_s: Fraction | None,
+    channels: tuple[str, ...],
     force: bool,
     model_names: tuple[str, ...],
     engine_name: str,
@@ -45,67 +76,106 @@ def command(
     """Restore records from .san files; FILE may be - for standard input.
 
     A WFDB record comes back under its own file names, with every line of its header; the checksums and first
-    values in it are those of the restored samples. Nothing is written unless all of FILE is intact.
+    values in it are those of the restored samples. A part of it, chosen by --start, --end or --channel, is a new
+    record in format 16, 24 or 32, named after FILE. Nothing is written unless all that is restored is intact.
 
     \b
     sancodec decompress 100.san -o restored
+    sancodec decompress 100.san --start 0:10:00 --end 0:10:30 --channel MLII --to npy
     sancodec decompress 100.san --to csv -o - | head
     """
     if len(inputs) > 1 and output is not None and not Path(output).is_dir():
         raise click.UsageError(f"{output} is not a directory; several inputs need one")
-    if output == STANDARD_STREAM and (form == "wfdb" or as_json):
-        raise click.UsageError("-o - takes one stream: use --to npy or --to csv, without --json")
+    if inputs.count(STANDARD_STREAM) > 1:
+        raise click.UsageError("- is standard input, which can be read once only")
+    if output == STANDARD_STREAM and as_json:
+        raise click.UsageError("--json and -o - both write to standard output")
+    if output == STANDARD_STREAM and form != "csv":
+        refuse_terminal(force=force)
+    if start_s is not None and end_s is not None and start_s >= end_s:
+        raise click.UsageError("--end is not after --start")
 
     def one(name: str) -> None:
         from sancodec.codec.decoder import RecordingReader
 
-        with open_container(name) as file, progress(name, quiet=quiet or output == STANDARD_STREAM) as report:
+        with open_container(name) as file, progress(shown(name), quiet=quiet) as report:
             reader = RecordingReader(file, engine=options.engine_of(engine_name), models=options.models_of(model_names))
-            recording = reader.read(report)
-        written = _write(recording, name, output, form, force=force)
+            excerpt = excerpt_of(reader.header, start_s=start_s, end_s=end_s, names=channels)
+            pieces = pieces_of(reader, excerpt, report)
+            kind = form or ("wfdb" if reader.header.source == "wfdb" else "npy")
+            if output == STANDARD_STREAM:
+                with standard_output() as stream:
+                    _write_stream(excerpt, pieces, kind, stream, ranges=_ranges(reader, excerpt))
+                return
+            if kind == "wfdb":
+                written = _write_record(excerpt, pieces, name, output, ranges=_ranges(reader, excerpt), force=force)
+            else:
+                target = _target(name, output, kind)
+                with new_file(target, force=force) as opened:
+                    _write_stream(excerpt, pieces, kind, opened, ranges=None)
+                written = [target]
         if as_json:
-            write_json({"input": name, "outputs": [str(path) for path in written]})
-        elif not quiet and written:
-            click.echo(f"{name} -> {', '.join(str(path) for path in written)}")
+            write_json({"input": shown(name), "outputs": [str(path) for path in written]})
+        elif not quiet:
+            click.echo(f"{shown(name)} -> {', '.join(str(path) for path in written)}")
 
     for_each(inputs, one)
 
 
-def _write(recording: Recording, name: str, output: str | None, form: str | None, *, force: bool) -> list[Path]:
-    kind = form or ("wfdb" if recording.source == "wfdb" else "npy")
-    stem = "standard-input" if name == STANDARD_STREAM else Path(name).stem
+def _ranges(reader: RecordingReader, excerpt: Excerpt) -> Ranges | None:
+    """What the samples of a new record reach, from which its format is chosen."""
+    if excerpt.source == "wfdb":
+        return None
+    ranges = reader.value_ranges()
+    return [ranges[index] for index in excerpt.indices]
+
+
+def _write_record(
+    excerpt: Excerpt, pieces: Pieces, name: str, output: str | None, *, ranges: Ranges | None, force: bool
+) -> list[Path]:
+    from sancodec.datasets.wfdb_writer import WfdbWriter
+
+    folder = _folder_beside(name) if output is None else Path(output)
+    record_name = None if excerpt.source == "wfdb" else re.sub(r"[^A-Za-z0-9_-]", "_", _stem(name))
+    with ExitStack() as closing:
+        closing.enter_context(new_folder(folder))
+        writer = closing.enter_context(WfdbWriter(excerpt, folder, name=record_name, force=force, value_ranges=ranges))
+        for piece in pieces:
+            writer.write(piece)
+        return writer.finish()
+
+
+def _write_stream(excerpt: Excerpt, pieces: Pieces, kind: str, file: BinaryIO, *, ranges: Ranges | None) -> None:
     if kind == "wfdb":
-        from sancodec.datasets.wfdb_record import write_wfdb
+        from sancodec.datasets.wfdb_restore import signal_file_bytes
 
-        folder = _folder_of(name, output)
-        return write_wfdb(recording, folder, name=None if recording.source == "wfdb" else stem, force=force)
-    from sancodec.datasets.arrays import write_csv, write_npy
+        stream = signal_file_bytes(excerpt, value_ranges=ranges)
+        try:
+            for piece in pieces:
+                file.write(stream.piece(piece))
+            for block in stream.end_blocks():
+                file.write(block)
+        finally:
+            stream.close()
+        return
+    from sancodec.datasets.arrays import CsvWriter, NpyWriter
 
-    write = write_npy if kind == "npy" else write_csv
-    if output == STANDARD_STREAM:
-        write(recording, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-        return []
+    writer = NpyWriter(excerpt, file) if kind == "npy" else CsvWriter(excerpt, file)
+    for piece in pieces:
+        writer.write(piece)
+    writer.finish()
+
+
+def _target(name: str, output: str | None, kind: str) -> Path:
     if output is not None and not Path(output).is_dir():
-        target = Path(output)
-    else:
-        target = (
-            Path(output) if output else Path() if name == STANDARD_STREAM else Path(name).parent
-        ) / f"{stem}{_SUFFIXES[kind]}"
-    check_output(target, force=force)
-    with new_file(target, force=force) as file:
-        write(recording, file)
-    return [target]
+        return Path(output)
+    folder = _folder_beside(name) if output is None else Path(output)
+    return folder / f"{_stem(name)}{_SUFFIXES[kind]}"
 
 
-def _folder_of(name: str, output: str | None) -> Path:
-    """The folder of a restored record; made if it does not exist."""
-    if output == STANDARD_STREAM:
-        raise InvalidSignalError("a WFDB record is several files; use --to npy or --to csv to write to standard output")
-    if output is None:
-        return Path() if name == STANDARD_STREAM else Path(name).parent
-    folder = Path(output)
-    if folder.exists() and not folder.is_dir():
-        raise InvalidSignalError(f"{output}: is a file; a WFDB record is several files and needs a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def _stem(name: str) -> str:
+    return "standard-input" if name == STANDARD_STREAM else Path(name).stem
+
+
+def _folder_beside(name: str) -> Path:
+    return Path() if name == STANDARD_STREAM else Path(name).parent

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sancodec.cli import options
-from sancodec.cli.files import open_container, rate_text
+from sancodec.cli.files import open_container, rate_text, shown
 from sancodec.cli.terminal import counted, for_each, printable, quantity, table, write_json
 
 if TYPE_CHECKING:
     from sancodec.codec.decoder import RecordingReader
+    from sancodec.codec.promise import Promise
+    from sancodec.codec.synthesis import ChannelCoding
 
 _CODERS = {0: "zstd tokens", 1: "class coder"}
 
@@ -33,7 +37,7 @@ def command(inputs: tuple[str, ...], model_names: tuple[str, ...], quiet: bool, 
 
         with open_container(name) as file:
             reader = RecordingReader(file, engine=default_engine(), models=options.models_of(model_names))
-            content = describe(name, reader)
+            content = describe(shown(name), reader)
         if as_json:
             write_json(content)
         elif not quiet:
@@ -44,9 +48,8 @@ def command(inputs: tuple[str, ...], model_names: tuple[str, ...], quiet: bool, 
 
 def describe(name: str, reader: RecordingReader) -> dict[str, Any]:
     """What ``info`` tells, as one JSON object."""
-    from sancodec.codec.header import PROMISE_PRDN
-
     header = reader.header
+    coders = sorted({reader.decoder(segment).coding.coder for segment in range(len(reader.segments))})
     n_samples = sum(header.n_frames * channel.samples_per_frame for channel in header.channels)
     stored_bits = sum(
         header.n_frames * channel.samples_per_frame * channel.resolution_bits for channel in header.channels
@@ -64,8 +67,8 @@ def describe(name: str, reader: RecordingReader) -> dict[str, Any]:
         "chunks": header.n_chunks,
         "chunk_s": float(header.chunk_frames / header.frame_rate_hz),
         "level": header.level,
-        "coder": _CODERS[header.coder],
-        "promised_prdn": next((value for kind, value in header.promises if kind == PROMISE_PRDN), None),
+        "segments": len(reader.segments),
+        "coder": ", ".join(_CODERS[coder] for coder in coders),
         "models": [
             {"name": model.name, "sha256": model.sha256.hex(), "embedded": model in reader.embedded_models}
             for model in reader.models
@@ -79,15 +82,44 @@ def describe(name: str, reader: RecordingReader) -> dict[str, Any]:
                 "baseline": channel.baseline,
                 "resolution_bits": channel.resolution_bits,
                 "samples_per_frame": channel.samples_per_frame,
+                "promise": None if promise is None else asdict(promise),
                 "prdn": quality.prdn,
                 "max_error_adu": quality.max_error_adu,
-                "bank": "constant" if coding.model is None else coding.model.name,
+                "bank": _bank_name(coding),
                 "kernels": coding.kernels.n_kernels,
                 "step": coding.step.value,
             }
-            for channel, coding, quality in zip(header.channels, reader.codings, reader.measured, strict=True)
+            for channel, promise, coding, quality in zip(
+                header.channels, map(_promise_of, header.promises), reader.codings, reader.measured(), strict=True
+            )
         ],
     }
+
+
+def _bank_name(coding: ChannelCoding) -> str:
+    if coding.model is not None:
+        return coding.model.name
+    return "constant" if coding.is_constant else "prediction"
+
+
+def _promise_of(pairs: tuple[tuple[int, float], ...]) -> Promise | None:
+    """The promise that a header states for a channel; None where it states none that this release knows."""
+    from sancodec.codec.header import PROMISE_MAX_ERROR, PROMISE_PRDN
+    from sancodec.codec.promise import Promise
+    from sancodec.errors import InvalidSignalError
+
+    values = dict(pairs)
+    bound = values.get(PROMISE_MAX_ERROR)
+    try:
+        return Promise(values.get(PROMISE_PRDN), None if bound is None else math.floor(bound))
+    except (InvalidSignalError, ValueError, OverflowError):
+        return None
+
+
+def _promise_text(promise: dict[str, Any] | None) -> str:
+    from sancodec.codec.promise import Promise
+
+    return "none" if promise is None else str(Promise(**promise))
 
 
 def _text(content: dict[str, Any]) -> str:
@@ -101,8 +133,9 @@ def _text(content: dict[str, Any]) -> str:
         f"{content['bits_per_sample']:.3f} bit/sample",
         f"  {content['source']} recording, {counted(len(content['channels']), 'channel')}, {content['sampling_rate']}, "
         f"{content['frames']:,} frames, {content['duration_s']:.1f} s",
-        f"  level {content['level']}, {content['coder']}, PRDN at most {content['promised_prdn'] or float('inf'):g} %, "
-        f"{counted(content['chunks'], 'chunk')} of {content['chunk_s']:.4g} s",
+        f"  level {content['level']}, {content['coder']}, "
+        f"{counted(content['chunks'], 'chunk')} of {content['chunk_s']:.4g} s "
+        f"in {counted(content['segments'], 'segment')}",
         f"  models: {models or 'none'}",
         f"  side files: {side_files or 'none'}",
     ]
@@ -113,11 +146,12 @@ def _text(content: dict[str, Any]) -> str:
             quantity(channel["gain"], 6),
             str(channel["baseline"]),
             f"{channel['resolution_bits']} bit",
+            _promise_text(channel["promise"]),
             quantity(channel["prdn"], 4),
             str(channel["max_error_adu"]),
             f"{channel['bank']}+{channel['kernels']}",
         ]
         for channel in content["channels"]
     ]
-    headings = ["channel", "unit", "gain", "baseline", "stored", "PRDN %", "max error adu", "bank+kernels"]
+    headings = ["channel", "unit", "gain", "baseline", "stored", "promised", "PRDN %", "max error adu", "bank+kernels"]
     return "\n".join(lines) + "\n" + table(headings, rows)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
+from sancodec.cli.files import shown
 from sancodec.errors import SancodecError
 
 
@@ -29,6 +28,14 @@ def error_line(error: Exception) -> str:
     return printable(str(error))
 
 
+class DamageError(SancodecError):
+    """What is wrong with one input, one line each."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = tuple(lines)
+
+
 def for_each(inputs: Sequence[str], action: Callable[[str], None]) -> None:
     """Run an action on every input; report the failures, go on, and end with status 1 if there were any."""
     failed = False
@@ -38,9 +45,11 @@ def for_each(inputs: Sequence[str], action: Callable[[str], None]) -> None:
         except (SancodecError, OSError, MemoryError) as error:
             if isinstance(error, BrokenPipeError):
                 raise
-            line = error_line(error)
-            prefix = "" if item in line else f"{printable(item)}: "
-            click.echo(f"sancodec: error: {prefix}{line}", err=True)
+            name = printable(shown(item))
+            for text in error.lines if isinstance(error, DamageError) else [error_line(error)]:
+                line = printable(text)
+                prefix = "" if name in line else f"{name}: "
+                click.echo(f"sancodec: error: {prefix}{line}", err=True)
             failed = True
     if failed:
         raise click.exceptions.Exit(1)
@@ -96,23 +105,3 @@ def quality_cells(channel: dict[str, Any]) -> list[str]:
         str(channel["max_error_adu"]),
         quantity(channel["snr_db"]),
     ]
-
-
-@contextmanager
-def progress(label: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
-    """A progress bar on standard error when that is a terminal; yields a function of the fraction done."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda fraction: None
-        return
-    steps = 1000
-    with click.progressbar(length=steps, label=printable(label), file=sys.stderr) as bar:
-        done = 0
-
-        def update(fraction: float) -> None:
-            nonlocal done
-            target = round(fraction * steps)
-            if target > done:
-                bar.update(target - done)
-                done = target
-
-        yield update

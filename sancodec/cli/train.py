@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from sancodec.cli.files import new_file, read_recording
+from sancodec.cli.files import new_file
+from sancodec.cli.inputs import read_recording
 from sancodec.errors import InvalidSignalError, MissingDependencyError, SancodecError
 
 _TRAINED = "trained"

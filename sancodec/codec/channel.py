@@ -55,7 +55,7 @@ class PreparedChannel:
     runs
         Missing runs, int64 ``(run, 2)``.
     energy
-        Squared norm of the valid samples less their mean.
+        Squared norm that counts as 100 % PRDN: of the valid samples less their mean.
     """
 
     description: Channel
@@ -78,9 +78,34 @@ class PreparedChannel:
     def is_constant(self) -> bool:
         return self.minimum == self.maximum
 
+    def marked(self, samples: NDArray[np.int32]) -> NDArray[np.int32]:
+        """A copy with the missing samples marked."""
+        result = samples.copy()
+        if len(self.runs):
+            assert self.description.invalid is not None
+            result[mask_of(self.runs, len(result))] = self.description.invalid
+        return result
 
-def prepare(description: Channel, samples: NDArray[np.int32]) -> PreparedChannel:
-    """Separate missing samples and offset from the signal."""
+
+def is_storable(description: Channel, decoded: NDArray[np.int32]) -> bool:
+    """Whether the source's format can hold the differences between neighbouring samples."""
+    limit = description.max_difference
+    if limit is None or len(decoded) < 2:
+        return True
+    differences = np.diff(decoded.astype(np.int64))
+    return bool(-limit - 1 <= differences.min() and differences.max() <= limit)
+
+
+def prepare(
+    description: Channel, samples: NDArray[np.int32], *, sample_energy: float | None = None
+) -> PreparedChannel:
+    """Separate missing samples and offset from the signal.
+
+    Parameters
+    ----------
+    sample_energy
+        Mean squared deviation per valid sample that counts as 100 % PRDN; of these samples by default.
+    """
     runs = missing_runs(samples, description.invalid)
     valid = samples[~mask_of(runs, len(samples))] if len(runs) else samples
     if not len(valid):
@@ -94,7 +119,7 @@ def prepare(description: Channel, samples: NDArray[np.int32]) -> PreparedChannel
     mean = float(valid.mean(dtype=np.float64))
     offset = round(mean)
     deviation = valid.astype(np.float64) - mean
-    energy = float(deviation @ deviation)
+    energy = float(deviation @ deviation) if sample_energy is None else sample_energy * len(valid)
     # float32 holds squares of 16-bit values with room to spare; larger ones are scaled down.
     exponent = max(0, (maximum - minimum).bit_length() - 16)
     if minimum == maximum:
@@ -120,14 +145,25 @@ class LeadGroup:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedChannel:
-    """Everything the payloads need of a channel; lists run over ``parts``."""
+    """Everything the payloads need of a channel; lists run over ``parts``.
+
+    Parameters
+    ----------
+    approximation
+        int32 ``(sample,)``: what the cascade gives everywhere, missing samples too.
+    decoded
+        int32 ``(sample,)``: what a decoder gives.
+    codes
+        Integers ``(sample,)`` of the residual layer, or None.
+    """
 
     coding: ChannelCoding
     events: Events
     parts: list[Part]
     quantised: list[Quantised]
+    approximation: NDArray[np.int32]
     decoded: NDArray[np.int32]
-    prdn: float
+    codes: NDArray[np.integer] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,11 +178,12 @@ class Cascade:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """Outcome of the trials: bank, beat layer and a first step."""
+    """Outcome of the trials: bank, beat layer and a first step; and banks that were nearly chosen."""
 
     model: Model
     cascade: Cascade
     step: float
+    others: tuple[Model, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

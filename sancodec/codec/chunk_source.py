@@ -17,6 +17,15 @@ from sancodec.codec.header import CODER_CLASS
 from sancodec.codec.kernels import Model
 from sancodec.codec.missing import missing_runs, runs_within
 from sancodec.codec.recording import Recording
+from sancodec.codec.residual_stream import (
+    ResidualStream,
+    TablePlan,
+    encode_class_residuals,
+    encode_zstd_residual,
+    plan_tables,
+)
+
+_BLOCK_EXPONENTS = (4, 5, 6, 8, 16)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +61,8 @@ class ChunkSource:
         coder: int,
         zstd_level: int,
         coding_crc: int,
+        first_chunk: int,
+        plan: TablePlan | None,
     ) -> None:
         self._recording = recording
         self._chunk_frames = chunk_frames
@@ -60,6 +71,8 @@ class ChunkSource:
         self._coder = coder
         self._zstd_level = zstd_level
         self._coding_crc = coding_crc
+        self._first_chunk = first_chunk
+        self._has_residuals = any(each.codes is not None for each in encoded)
         self._runs = [
             missing_runs(samples, channel.invalid)
             for channel, samples in zip(recording.channels, recording.samples, strict=True)
@@ -76,6 +89,11 @@ class ChunkSource:
             for group in groups
         ]
         self._streams = class_streams(encoded) if coder == CODER_CLASS else {}
+        self._residual_streams: list[list[ResidualStream]] = []
+        if plan is not None:
+            codes = residual_codes(encoded, chunk_frames, recording)
+            streams = iter(encode_class_residuals([each for chunk in codes for each in chunk], plan))
+            self._residual_streams = [[next(streams) for _ in chunk] for chunk in codes]
 
     @property
     def n_chunks(self) -> int:
@@ -91,6 +109,7 @@ class ChunkSource:
         ]
         raw = BitWriter()
         coefficients = self._class_coefficients(chunk, raw) if self._coder == CODER_CLASS else self._tokens(chunk, raw)
+        residuals = self._residuals(chunk, spans, raw) if self._has_residuals else None
         decoded = [each.decoded[span] for each, span in zip(self._encoded, spans, strict=True)]
         events = payload.encode_events(
             self._events(chunk, first, spans),
@@ -99,10 +118,11 @@ class ChunkSource:
         )
         return payload.join_fields(
             payload.ChunkFields(
-                payload.digest_of(decoded, chunk=chunk, coding_crc=self._coding_crc),
+                payload.digest_of(decoded, chunk=self._first_chunk + chunk, coding_crc=self._coding_crc),
                 events,
                 raw.tobytes(),
                 coefficients,
+                residuals,
             )
         )
 
@@ -127,6 +147,18 @@ class ChunkSource:
             raw.bits(stream.raw)
         return payload.encode_class_coefficients([stream.stream for stream in coded])
 
+    def _residuals(self, chunk: int, spans: list[slice], raw: BitWriter) -> bytes:
+        if self._coder == CODER_CLASS:
+            for stream in self._residual_streams[chunk]:
+                raw.bits(stream.raw)
+            return payload.encode_class_residuals(self._residual_streams[chunk], self._zstd_level)
+        contents = [
+            encode_zstd_residual(each.codes[span], raw)
+            for each, span in zip(self._encoded, spans, strict=True)
+            if each.codes is not None
+        ]
+        return payload.encode_zstd_residuals(contents, self._zstd_level)
+
     def _tokens(self, chunk: int, raw: BitWriter) -> bytes:
         tokens = []
         for each in self._encoded:
@@ -134,6 +166,32 @@ class ChunkSource:
                 if part.first_chunk <= chunk < part.first_chunk + part.n_chunks:
                     tokens.append(zstd_coder.encode_tokens(quantised, chunk - part.first_chunk, raw))
         return payload.encode_zstd_coefficients(tokens, self._zstd_level) if tokens else b""
+
+
+def residual_codes(
+    encoded: list[EncodedChannel], chunk_frames: int, recording: Recording
+) -> list[list[NDArray[np.integer]]]:
+    """Codes of the residual layer, ``[chunk][channel]``, of the channels that have one."""
+    chunks = []
+    for first in range(0, recording.n_frames, chunk_frames):
+        last = min(first + chunk_frames, recording.n_frames)
+        chunks.append(
+            [
+                each.codes[first * channel.samples_per_frame : last * channel.samples_per_frame]
+                for channel, each in zip(recording.channels, encoded, strict=True)
+                if each.codes is not None
+            ]
+        )
+    return chunks
+
+
+def residual_plan(encoded: list[EncodedChannel], chunk_frames: int, recording: Recording) -> TablePlan | None:
+    """Tables for the residual streams of a segment; None where it has none."""
+    streams = [each for chunk in residual_codes(encoded, chunk_frames, recording) for each in chunk]
+    if not streams:
+        return None
+    plans = [plan_tables(streams, exponent) for exponent in _BLOCK_EXPONENTS]
+    return min(plans, key=lambda plan: plan[1])[0]
 
 
 def class_streams(encoded: list[EncodedChannel]) -> dict[int, list[class_coder.ClassStream]]:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sancodec.codec.beats import FRACTION_BITS, MAX_EXPONENT, MAX_WEIGHT, BeatKernels
 from sancodec.codec.bits import BitReader, BitWriter, unzigzag, zigzag
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, Profile
-from sancodec.codec.header import CODER_CLASS, Header
+from sancodec.codec.header import CODER_CLASS, CODER_ZSTD, Header
 from sancodec.codec.kernels import Model
 from sancodec.codec.quantiser import Step
+from sancodec.codec.rans import TOTAL
+from sancodec.codec.residual import (
+    MAX_BOUND,
+    MAX_LAG,
+    MAX_OWN_LAGS,
+    MAX_REFERENCES,
+    MAX_WEIGHT_SHIFT,
+    MAX_WEIGHT_SUM,
+    MAX_WEIGHTS,
+    Reference,
+    ResidualCoding,
+    decoding_levels,
+)
+from sancodec.codec.residual_stream import MAX_BLOCK_EXPONENT, MAX_SHIFT, MAX_TABLES, N_SYMBOLS, ResidualTables
 from sancodec.codec.synthesis import ChannelCoding
-from sancodec.errors import CorruptError, FormatError, LimitExceededError
+from sancodec.errors import CorruptError, FormatError, LimitExceededError, UnsupportedVersionError
 
 MAX_BEAT_KERNELS = 64
 MAX_BEAT_KERNEL_LENGTH = 8192
@@ -30,53 +44,77 @@ class MeasuredQuality:
     max_error_adu: int
 
 
-def encode_coding(
-    codings: list[ChannelCoding],
-    measured: list[MeasuredQuality],
-    *,
-    models: tuple[Model, ...],
-    kernel_lengths: list[int],
-    coder: int,
-) -> bytes:
-    """The CODING payload: kernel length of each lead group, then every channel.
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentCoding:
+    """Content of a CODING section.
 
     Parameters
     ----------
+    first_chunk, n_chunks
+        The chunks that follow it.
+    coder
+        Id of the entropy coder of coefficients and residuals.
+    codings, measured
+        Per channel.
     kernel_lengths
         Per lead group; 0 for a group without events.
+    tables
+        Of the residual streams; None where there are none, or zstd codes them.
     """
+
+    first_chunk: int
+    n_chunks: int
+    coder: int
+    codings: list[ChannelCoding]
+    measured: list[MeasuredQuality]
+    kernel_lengths: list[int]
+    tables: ResidualTables | None = None
+
+
+def encode_coding(segment: SegmentCoding, *, models: tuple[Model, ...]) -> bytes:
+    """The CODING payload: chunks, coder, kernel length of each lead group, every channel, residual tables."""
     writer = BitWriter()
-    writer.rice(np.array([len(kernel_lengths)]))
-    writer.rice(np.array(kernel_lengths, np.int64))
-    for coding, quality in zip(codings, measured, strict=True):
+    writer.rice(np.array([segment.first_chunk, segment.n_chunks, segment.coder], np.int64))
+    writer.rice(np.array([len(segment.kernel_lengths)]))
+    writer.rice(np.array(segment.kernel_lengths, np.int64))
+    for coding, quality in zip(segment.codings, segment.measured, strict=True):
         writer.number(int.from_bytes(_F32.pack(quality.prdn), "big"), 32)
         writer.rice(zigzag(np.array([coding.offset, coding.minimum, coding.maximum], np.int64)))
         writer.rice(np.array([quality.max_error_adu, coding.lead_group], np.int64))
         writer.number(int(coding.model is not None), 1)
-        if coding.model is None:
-            continue
-        writer.rice(np.array([models.index(coding.model)]))
-        writer.number(coding.step.mantissa, 12)
-        writer.rice(zigzag(np.array([coding.step.exponent], np.int64)))
-        for offset in coding.offsets:
-            writer.number(offset, 6)
-        write_kernels(writer, coding.kernels)
-        if coder == CODER_CLASS:
-            assert coding.profile is not None
-            _write_profile(writer, coding.profile)
+        if coding.model is not None:
+            writer.rice(np.array([models.index(coding.model)]))
+            writer.number(coding.step.mantissa, 12)
+            writer.rice(zigzag(np.array([coding.step.exponent], np.int64)))
+            for offset in coding.offsets:
+                writer.number(offset, 6)
+            write_kernels(writer, coding.kernels)
+            if segment.coder == CODER_CLASS:
+                assert coding.profile is not None
+                _write_profile(writer, coding.profile)
+        writer.number(int(coding.residual is not None), 1)
+        if coding.residual is not None:
+            write_residual_coding(writer, coding.residual)
+    if segment.tables is not None:
+        _write_tables(writer, segment.tables)
     return writer.tobytes()
 
 
-def decode_coding(
-    payload: bytes, header: Header, models: tuple[Model, ...]
-) -> tuple[list[ChannelCoding], list[MeasuredQuality], list[int]]:
-    """Inverse of ``encode_coding``: codings, measured qualities, kernel length of each lead group.
+def decode_coding(payload: bytes, header: Header, models: tuple[Model, ...]) -> SegmentCoding:
+    """Inverse of ``encode_coding``.
 
     Raises
     ------
     FormatError
     """
     reader = BitReader.from_bytes(payload, "section CODING")
+    first_chunk, n_chunks, coder = reader.rice(3).tolist()
+    if coder not in (CODER_ZSTD, CODER_CLASS):
+        raise UnsupportedVersionError(
+            f"section CODING, coder: {coder}; this release knows {CODER_ZSTD} and {CODER_CLASS}"
+        )
+    if not 1 <= n_chunks <= header.n_chunks - first_chunk:
+        raise CorruptError(f"section CODING: {n_chunks} chunks from chunk {first_chunk} on; there are {header.n_chunks}")
     n_groups = int(reader.rice(1)[0])
     if not 1 <= n_groups <= len(header.channels):
         raise LimitExceededError(f"section CODING: {n_groups} lead groups for {len(header.channels)} channels")
@@ -89,14 +127,54 @@ def decode_coding(
     codings, measured = [], []
     for index in range(len(header.channels)):
         try:
-            coding, quality = _read_coding(reader, header, models, kernel_lengths)
+            coding, quality = _read_coding(reader, coder, models, kernel_lengths)
         except FormatError as error:
             raise type(error)(f"channel {index}: {error}") from None
         codings.append(coding)
         measured.append(quality)
+    has_residuals = any(coding.residual is not None for coding in codings)
+    tables = _read_tables(reader) if has_residuals and coder == CODER_CLASS else None
     reader.finish()
     _check_groups(codings, header, n_groups)
-    return codings, measured, kernel_lengths
+    _check_references(codings, header)
+    return SegmentCoding(first_chunk, n_chunks, coder, codings, measured, kernel_lengths, tables)
+
+
+def _check_references(codings: list[ChannelCoding], header: Header) -> None:
+    """Refuse predictions from channels of other lengths, from constant ones, or from each other."""
+    for index, coding in enumerate(codings):
+        for each in coding.residual.references if coding.residual is not None else ():
+            if each.channel >= len(codings) or codings[each.channel].is_constant:
+                raise CorruptError(f"channel {index}: predicted from channel {each.channel}, which has no samples to give")
+            if header.channels[each.channel].samples_per_frame != header.channels[index].samples_per_frame:
+                raise CorruptError(f"channel {index}: predicted from channel {each.channel}, which has another rate")
+    decoding_levels({index: coding.residual for index, coding in enumerate(codings) if coding.residual is not None})
+
+
+def _write_tables(writer: BitWriter, tables: ResidualTables) -> None:
+    writer.rice(np.array([tables.block_exponent, len(tables.shifts)]))
+    for shift, frequencies in zip(tables.shifts.tolist(), tables.frequencies.astype(np.int64), strict=True):
+        writer.number(shift, 5)
+        writer.rice(frequencies)
+
+
+def _read_tables(reader: BitReader) -> ResidualTables:
+    exponent, count = reader.rice(2).tolist()
+    if exponent > MAX_BLOCK_EXPONENT or count > MAX_TABLES:
+        raise LimitExceededError(
+            f"section CODING: {count} residual tables for blocks of 2**{exponent} samples; "
+            f"at most {MAX_TABLES} and 2**{MAX_BLOCK_EXPONENT} are allowed"
+        )
+    shifts, frequencies = np.zeros(count, np.int64), np.zeros((count, N_SYMBOLS), np.uint16)
+    for index in range(count):
+        shifts[index] = reader.number(5)
+        row = reader.rice(N_SYMBOLS)
+        if shifts[index] > MAX_SHIFT or row.max() > TOTAL or row.sum() != TOTAL:
+            raise CorruptError(
+                f"section CODING: residual table {index} has shift {shifts[index]} and frequencies that sum to {row.sum()}"
+            )
+        frequencies[index] = row
+    return ResidualTables(exponent, shifts, frequencies)
 
 
 def _check_groups(codings: list[ChannelCoding], header: Header, n_groups: int) -> None:
@@ -104,14 +182,14 @@ def _check_groups(codings: list[ChannelCoding], header: Header, n_groups: int) -
     for coding, channel in zip(codings, header.channels, strict=True):
         if rates.setdefault(coding.lead_group, channel.samples_per_frame) != channel.samples_per_frame:
             raise CorruptError(f"section CODING: lead group {coding.lead_group} has channels of two rates")
-        if coding.model is not None and not channel.minimum <= coding.minimum <= coding.maximum <= channel.maximum:
+        if not coding.is_constant and not channel.minimum <= coding.minimum <= coding.maximum <= channel.maximum:
             raise CorruptError(f"section CODING: range {coding.minimum}…{coding.maximum} is not within the channel's")
     if len(rates) != n_groups:
         raise CorruptError(f"section CODING: {n_groups} lead groups, but channels in {len(rates)}")
 
 
 def _read_coding(
-    reader: BitReader, header: Header, models: tuple[Model, ...], kernel_lengths: list[int]
+    reader: BitReader, coder: int, models: tuple[Model, ...], kernel_lengths: list[int]
 ) -> tuple[ChannelCoding, MeasuredQuality]:
     prdn = float(_F32.unpack(reader.number(32).to_bytes(4, "big"))[0])
     offset, minimum, maximum = unzigzag(reader.rice(3)).tolist()
@@ -122,11 +200,19 @@ def _read_coding(
         raise CorruptError(f"a measured PRDN of {prdn}")
     if lead_group >= len(kernel_lengths):
         raise CorruptError(f"lead group {lead_group} of {len(kernel_lengths)}")
-    quality = MeasuredQuality(prdn, max_error)
-    if not reader.number(1):
-        if minimum != maximum:
-            raise CorruptError(f"a constant channel has range {minimum}…{maximum}")
-        return ChannelCoding(offset, minimum, maximum, lead_group), quality
+    coding = ChannelCoding(offset, minimum, maximum, lead_group)
+    if reader.number(1):
+        coding = _read_cascade(reader, coder, models, coding, kernel_lengths[lead_group])
+    if reader.number(1):
+        coding = replace(coding, residual=read_residual_coding(reader))
+    if coding.is_constant and minimum != maximum:
+        raise CorruptError(f"a constant channel has range {minimum}…{maximum}")
+    return coding, MeasuredQuality(prdn, max_error)
+
+
+def _read_cascade(
+    reader: BitReader, coder: int, models: tuple[Model, ...], coding: ChannelCoding, kernel_length: int
+) -> ChannelCoding:
     model_index = int(reader.rice(1)[0])
     if model_index >= len(models):
         raise CorruptError(f"model {model_index} of {len(models)}")
@@ -136,10 +222,53 @@ def _read_coding(
     if mantissa < 2048 or not _MIN_STEP_EXPONENT <= exponent <= _MAX_STEP_EXPONENT:
         raise CorruptError(f"step {mantissa}·2^{exponent} is not normalised or out of range")
     offsets = (reader.number(6), reader.number(6), reader.number(6))
-    kernels = _read_kernels(reader, kernel_lengths[lead_group])
-    profile = _read_profile(reader, model) if header.coder == CODER_CLASS else None
-    step = Step(mantissa, exponent)
-    return ChannelCoding(offset, minimum, maximum, lead_group, model, step, offsets, kernels, profile), quality
+    kernels = _read_kernels(reader, kernel_length)
+    profile = _read_profile(reader, model) if coder == CODER_CLASS else None
+    return replace(
+        coding, model=model, step=Step(mantissa, exponent), offsets=offsets, kernels=kernels, profile=profile
+    )
+
+
+def write_residual_coding(writer: BitWriter, coding: ResidualCoding) -> None:
+    """Bound, restart, shift, weights of own samples, and the references."""
+    writer.rice(np.array([coding.bound, coding.restart, coding.shift, len(coding.own), len(coding.references)]))
+    writer.rice(zigzag(coding.own))
+    for each in coding.references:
+        writer.rice(np.array([2 * each.channel + each.decoded, len(each.weights)]))
+        writer.rice(zigzag(np.array([each.first_lag])))
+        writer.rice(zigzag(each.weights))
+
+
+def read_residual_coding(reader: BitReader) -> ResidualCoding:
+    """Inverse of ``write_residual_coding``.
+
+    Raises
+    ------
+    FormatError
+    """
+    bound, restart, shift, n_own, n_references = reader.rice(5).tolist()
+    if bound > MAX_BOUND or not restart or shift > MAX_WEIGHT_SHIFT or n_own > MAX_OWN_LAGS:
+        raise LimitExceededError(
+            f"error bound {bound}, restart after {restart} samples, shift {shift}, {n_own} own lags; "
+            f"at most {MAX_BOUND}, at least 1, at most {MAX_WEIGHT_SHIFT} and {MAX_OWN_LAGS} are allowed"
+        )
+    if n_references > MAX_REFERENCES:
+        raise LimitExceededError(f"{n_references} references; at most {MAX_REFERENCES} are allowed")
+    own = unzigzag(reader.rice(n_own))
+    references, n_weights = [], n_own
+    for _ in range(n_references):
+        source, count = reader.rice(2).tolist()
+        first_lag = int(unzigzag(reader.rice(1))[0])
+        n_weights += count
+        if not count or max(abs(first_lag), abs(first_lag + count - 1)) > MAX_LAG or n_weights > MAX_WEIGHTS:
+            raise LimitExceededError(
+                f"{count} lags from {first_lag} on; lags up to ±{MAX_LAG} and {MAX_WEIGHTS} weights are allowed"
+            )
+        references.append(Reference(source >> 1, bool(source & 1), first_lag, unzigzag(reader.rice(count))))
+    coding = ResidualCoding(bound, restart, shift, own, tuple(references))
+    if coding.weight_sum > MAX_WEIGHT_SUM:
+        raise LimitExceededError(f"prediction weights sum to {coding.weight_sum}; at most {MAX_WEIGHT_SUM} is allowed")
+    return coding
 
 
 def write_kernels(writer: BitWriter, kernels: BeatKernels) -> None:

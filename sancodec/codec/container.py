@@ -5,7 +5,6 @@ Knows bytes, not mathematics. Written front to back; read from the front, or thr
 
 from __future__ import annotations
 
-import itertools
 import struct
 import zlib
 from collections.abc import Iterator
@@ -30,6 +29,8 @@ _SECTION_HEAD = struct.Struct("<BI")
 _CRC = struct.Struct("<I")
 _TRAILER = struct.Struct("<Q4s")
 _PREFIX = struct.Struct("<8sHH")
+PREFIX_BYTES = _PREFIX.size
+TRAILER_BYTES = _TRAILER.size
 
 
 class SectionType(IntEnum):
@@ -63,8 +64,8 @@ class ContainerWriter:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._position = 0
-        self._chunk_lengths: list[int] = []
-        self._first_chunk = 0
+        self._segments: list[SegmentLengths] = []
+        self._first_coding = 0
         self._write(_PREFIX.pack(SIGNATURE, VERSION, 0))
 
     def _write(self, content: bytes) -> None:
@@ -76,42 +77,78 @@ class ContainerWriter:
         start = self._position
         head = _SECTION_HEAD.pack(kind, len(payload))
         self._write(head + payload + _CRC.pack(zlib.crc32(payload, zlib.crc32(head))))
-        if kind == SectionType.CHUNK:
-            if not self._chunk_lengths:
-                self._first_chunk = start
-            self._chunk_lengths.append(self._position - start)
+        if kind == SectionType.CODING:
+            if not self._segments:
+                self._first_coding = start
+            self._segments.append(SegmentLengths(self._position - start, []))
+        elif kind == SectionType.CHUNK:
+            self._segments[-1].chunks.append(self._position - start)
 
     def finish(self) -> int:
         """Append index and trailer; returns the file's length in bytes."""
         index_offset = self._position
-        self.section(SectionType.INDEX, encode_index(self._first_chunk, self._chunk_lengths))
+        self.section(SectionType.INDEX, encode_index(self._first_coding, self._segments))
         self._write(_TRAILER.pack(index_offset, END_MARK))
         return self._position
 
 
-def encode_index(first_chunk: int, lengths: list[int]) -> bytes:
-    return encode_varints([first_chunk, len(lengths), *lengths])
+@dataclass(frozen=True, slots=True)
+class SegmentLengths:
+    """Lengths in bytes of the sections of a segment: CODING, and every CHUNK that follows it."""
+
+    coding: int
+    chunks: list[int]
 
 
-def decode_index(payload: bytes, *, n_chunks: int) -> list[int]:
-    """Offsets of the chunk sections, and behind them that of what follows; one more than there are chunks.
+@dataclass(frozen=True, slots=True)
+class SegmentPlace:
+    """Where a segment is in the file: offset of its CODING section, and of each of its CHUNK sections."""
+
+    coding: int
+    first_chunk: int
+    chunks: list[int]
+
+
+def encode_index(first_coding: int, segments: list[SegmentLengths]) -> bytes:
+    numbers = [first_coding, len(segments)]
+    for segment in segments:
+        numbers += [segment.coding, len(segment.chunks), *segment.chunks]
+    return encode_varints(numbers)
+
+
+def decode_index(payload: bytes, *, n_chunks: int) -> tuple[list[SegmentPlace], int]:
+    """Places of all segments, and the offset of what follows the last.
 
     Raises
     ------
     FormatError
         When the index is not exactly one of ``n_chunks`` chunks.
     """
-    first, position = decode_varint(payload, 0, "index")
-    count, position = decode_varint(payload, position, "index")
-    if count != n_chunks:
-        raise CorruptError(f"index: it lists {count} chunks; the header promises {n_chunks}")
-    offsets = [first]
-    for _ in range(count):
+    offset, position = decode_varint(payload, 0, "index")
+    n_segments, position = decode_varint(payload, position, "index")
+    if not 1 <= n_segments <= n_chunks:
+        raise CorruptError(f"index: it lists {n_segments} segments of {n_chunks} chunks")
+    places: list[SegmentPlace] = []
+    first_chunk = 0
+    for _ in range(n_segments):
+        coding = offset
         length, position = decode_varint(payload, position, "index")
-        offsets.append(offsets[-1] + length)
+        count, position = decode_varint(payload, position, "index")
+        if not 1 <= count <= n_chunks - first_chunk:
+            raise CorruptError(f"index: a segment of {count} chunks; {n_chunks - first_chunk} are left of {n_chunks}")
+        offset += length
+        chunks = []
+        for _ in range(count):
+            chunks.append(offset)
+            length, position = decode_varint(payload, position, "index")
+            offset += length
+        places.append(SegmentPlace(coding, first_chunk, chunks))
+        first_chunk += count
+    if first_chunk != n_chunks:
+        raise CorruptError(f"index: it lists {first_chunk} chunks; the header promises {n_chunks}")
     if position != len(payload):
         raise CorruptError(f"index: {len(payload) - position} bytes follow its last number")
-    return offsets
+    return places, offset
 
 
 def encode_varints(values: list[int]) -> bytes:
@@ -213,15 +250,15 @@ class ContainerReader:
                 raise CorruptError(f"{section_name(section.kind)} at byte {section.offset}, before CODING")
         raise LimitExceededError(f"more than {MAX_LEADING_SECTIONS} sections come before the first chunk")
 
-    def chunk_offsets(self, first: int, n_chunks: int) -> list[int]:
-        """Offsets of the chunk sections: by the index, or by walking from ``first`` where the index is unusable.
+    def segments(self, first: int, n_chunks: int) -> list[SegmentPlace]:
+        """The segments: by the index, or by walking from the CODING section at ``first`` where the index is unusable.
 
-        Fewer than ``n_chunks`` when the file was cut.
+        They hold fewer than ``n_chunks`` when the file was cut.
         """
         try:
-            return self._indexed_offsets(first, n_chunks)[0][:-1]
+            return self._indexed(first, n_chunks)[0]
         except FormatError:
-            return list(self._walked_offsets(first, n_chunks))
+            return list(self._walked(first, n_chunks))
 
     def check_end(self, first: int, n_chunks: int) -> None:
         """Refuse a file whose index or trailer is missing, or does not fit its sections exactly.
@@ -230,11 +267,11 @@ class ContainerReader:
         ------
         FormatError
         """
-        offsets, index_offset = self._indexed_offsets(first, n_chunks)
-        self._check_lengths(offsets)
-        self._check_ancillary(offsets[-1], index_offset)
+        places, end, index_offset = self._indexed(first, n_chunks)
+        self._check_lengths(places, end)
+        self._check_ancillary(end, index_offset)
 
-    def _indexed_offsets(self, first: int, n_chunks: int) -> tuple[list[int], int]:
+    def _indexed(self, first: int, n_chunks: int) -> tuple[list[SegmentPlace], int, int]:
         if self._length < _PREFIX.size + _TRAILER.size:
             raise TruncatedError("the file ends before its index")
         self._file.seek(self._length - _TRAILER.size)
@@ -246,19 +283,24 @@ class ContainerReader:
         section, end = self.section_at(index_offset)
         if section.kind != SectionType.INDEX or end != self._length - _TRAILER.size:
             raise CorruptError(f"trailer: there is no index at byte {index_offset}")
-        offsets = decode_index(section.payload, n_chunks=n_chunks)
-        if offsets[0] != first:
-            raise CorruptError(f"index: it places chunk 0 at byte {offsets[0]}; it follows CODING at {first}")
-        if offsets[-1] > index_offset:
-            raise CorruptError(f"index: its chunks end at byte {offsets[-1]}, beyond the index at {index_offset}")
-        return offsets, index_offset
+        places, end = decode_index(section.payload, n_chunks=n_chunks)
+        if places[0].coding != first:
+            raise CorruptError(f"index: it places CODING at byte {places[0].coding}; it is at {first}")
+        if end > index_offset:
+            raise CorruptError(f"index: its chunks end at byte {end}, beyond the index at {index_offset}")
+        return places, end, index_offset
 
-    def _check_lengths(self, offsets: list[int]) -> None:
-        for index, (start, end) in enumerate(itertools.pairwise(offsets)):
+    def _check_lengths(self, places: list[SegmentPlace], end: int) -> None:
+        expected = []
+        for place in places:
+            expected.append((SectionType.CODING, place.coding))
+            expected += [(SectionType.CHUNK, offset) for offset in place.chunks]
+        ends = [*(offset for _, offset in expected[1:]), end]
+        for (expected_kind, start), stop in zip(expected, ends, strict=True):
             self._file.seek(start)
             kind, length = _SECTION_HEAD.unpack(self._file.read(_SECTION_HEAD.size))
-            if kind != SectionType.CHUNK or start + section_bytes(length) != end:
-                raise CorruptError(f"chunk {index}: there is no section of {end - start} bytes for it at byte {start}")
+            if kind != expected_kind or start + section_bytes(length) != stop:
+                raise CorruptError(f"index: there is no {section_name(expected_kind)} of {stop - start} bytes at {start}")
 
     def _check_ancillary(self, start: int, end: int) -> None:
         offset = start
@@ -271,18 +313,33 @@ class ContainerReader:
         if offset != end:
             raise CorruptError(f"the sections before INDEX end at byte {offset}, INDEX begins at {end}")
 
-    def _walked_offsets(self, first: int, n_chunks: int) -> Iterator[int]:
-        offset = first
-        for _ in range(n_chunks):
-            self._file.seek(offset)
-            head = self._file.read(_SECTION_HEAD.size)
-            if len(head) < _SECTION_HEAD.size:
-                return
-            kind, length = _SECTION_HEAD.unpack(head)
-            if offset + section_bytes(length) > self._length or kind in (SectionType.INDEX, SectionType.CODING):
-                return
-            yield offset
-            offset += section_bytes(length)
+    def section_head(self, offset: int) -> tuple[int, int] | None:
+        """Type of the section at an offset and the offset after it; None where the file ends before."""
+        self._file.seek(offset)
+        head = self._file.read(_SECTION_HEAD.size)
+        if len(head) < _SECTION_HEAD.size:
+            return None
+        kind, length = _SECTION_HEAD.unpack(head)
+        end = offset + section_bytes(length)
+        return None if end > self._length else (kind, end)
+
+    def _walked(self, first: int, n_chunks: int) -> Iterator[SegmentPlace]:
+        place: SegmentPlace | None = None
+        offset, count = first, 0
+        while count < n_chunks:
+            head = self.section_head(offset)
+            if head is None or head[0] == SectionType.INDEX:
+                break
+            if head[0] == SectionType.CODING:
+                if place is not None:
+                    yield place
+                place = SegmentPlace(offset, count, [])
+            elif place is not None:
+                place.chunks.append(offset)
+                count += 1
+            offset = head[1]
+        if place is not None:
+            yield place
 
 
 def section_bytes(payload_length: int) -> int:

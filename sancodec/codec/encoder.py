@@ -1,60 +1,47 @@
-"""Compress a recording: trials and search per channel, then streams, sections, bytes."""
+"""Compress a recording: segment after segment, each with its own coding, and the container around them."""
 
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import BinaryIO, TypeVar
+from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from sancodec.codec.beats import Events, kernel_geometry
-from sancodec.codec.channel import (
-    ChannelJob,
-    Choice,
-    EncodedChannel,
-    EncoderSettings,
-    LeadGroup,
-    PreparedChannel,
-    prepare,
-)
-from sancodec.codec.chunk_source import ChunkSource, StoredGroup
-from sancodec.codec.chunks import parts_of
-from sancodec.codec.coding_section import MeasuredQuality, encode_coding
+from sancodec.codec.channel import EncoderSettings
 from sancodec.codec.container import ContainerWriter, SectionType
-from sancodec.codec.detection import detect_events
 from sancodec.codec.header import (
     CODER_CLASS,
     CODER_ZSTD,
     MAX_CHANNELS,
+    PROMISE_MAX_ERROR,
     PROMISE_PRDN,
     Header,
     check_chunk_size,
     encode_header,
 )
 from sancodec.codec.kernels import Model
-from sancodec.codec.quality import ChannelQuality, measure
-from sancodec.codec.recording import Recording
-from sancodec.codec.step_search import search
-from sancodec.codec.synthesis import ChannelCoding, Engine
-from sancodec.codec.trial import choose
-from sancodec.errors import InvalidSignalError
+from sancodec.codec.promise import Promise
+from sancodec.codec.quality import ChannelQuality, QualityTotals
+from sancodec.codec.recording import FrameSource, Recording
+from sancodec.codec.segment_encoder import EncodedSegment, SegmentJob, encode_segment, smallest_body
+from sancodec.codec.synthesis import Engine
+from sancodec.errors import InvalidSignalError, QualityError
 
-DEFAULT_CHUNK_S = 60.0
+AUTO = "auto"
 MIN_CHUNK_FRAMES = 8192
-MIN_PRDN, MAX_PRDN = 1e-6, 1e6
-_MIN_DETECTION_RATE_HZ, _MAX_DETECTION_RATE_HZ = 50.0, 2500.0
+SEGMENT_SAMPLES = 3_000_000
+_LONG_CHUNK_S, _SHORT_CHUNK_S = 60.0, 25.0
+_COARSE_PRDN = 4.0
+_PASS_SAMPLES = 1_000_000
 _FAST = EncoderSettings(CODER_ZSTD, 3, (0,), 0.0, acceptance=0.985)
 _TOKENS = EncoderSettings(CODER_ZSTD, 19, (0, 1, 2, 4, 8), 0.11)
 _CLASSES = EncoderSettings(CODER_CLASS, 19, (0, 1, 2, 4, 8), 0.11)
 _LEVELS = {1: _FAST, 2: _FAST, 3: _TOKENS, 4: _TOKENS}
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Progress = Callable[[float], None]
 
 
@@ -66,15 +53,16 @@ class Summary:
     ----------
     n_bytes
         Length of the container.
-    qualities, banks, kernel_counts
-        Per channel.
+    promises, qualities, banks, kernel_counts
+        Per channel; banks and numbers of beat kernels are those of the first segment.
     n_events
         Beats stored, over all lead groups.
     models
-        The banks in use.
+        The banks that the container names.
     """
 
     n_bytes: int
+    promises: tuple[Promise, ...]
     qualities: tuple[ChannelQuality, ...]
     banks: tuple[str, ...]
     kernel_counts: tuple[int, ...]
@@ -89,256 +77,205 @@ def settings_of(level: int) -> EncoderSettings:
     return _LEVELS.get(level, _CLASSES)
 
 
-def chunk_frames_of(recording: Recording, chunk_s: float | None) -> int:
-    """Frames per chunk: the time asked for, but at least 8192 frames; None for one chunk."""
+def chunk_frames_of(source: FrameSource, chunk_s: float | str | None, promises: Sequence[Promise]) -> int:
+    """Frames per chunk: the time asked for, but at least 8192 frames; None for one chunk.
+
+    ``"auto"`` gives shorter chunks to the larger files of tighter promises: reading 10 s of half an hour should take
+    less than a twentieth of the file either way, and short chunks cost most where few bits are spent.
+    """
     if chunk_s is None:
-        return max(recording.n_frames, 1)
-    if not (chunk_s > 0 and np.isfinite(chunk_s)):
-        raise InvalidSignalError(f"chunk length is {chunk_s} s; it must be above 0, or the whole file")
-    frames = max(round(chunk_s * float(recording.frame_rate_hz)), MIN_CHUNK_FRAMES)
-    return min(frames, max(recording.n_frames, 1))
+        return max(source.n_frames, 1)
+    if chunk_s == AUTO:
+        is_coarse = all(each.max_error_adu is None and (each.prdn or 0) >= _COARSE_PRDN for each in promises)
+        chunk_s = _LONG_CHUNK_S if is_coarse else _SHORT_CHUNK_S
+    if isinstance(chunk_s, str) or not (chunk_s > 0 and np.isfinite(chunk_s)):
+        raise InvalidSignalError(f"chunk length is {chunk_s} s; it must be above 0, 'auto', or the whole file")
+    frames = max(round(chunk_s * float(source.frame_rate_hz)), MIN_CHUNK_FRAMES)
+    return min(frames, max(source.n_frames, 1))
 
 
 def encode_recording(
-    recording: Recording,
+    source: FrameSource,
     file: BinaryIO,
     *,
-    prdn: float,
+    promises: Sequence[Promise],
     level: int,
-    chunk_s: float | None,
+    chunk_s: float | str | None,
     models: tuple[Model, ...],
     embed_models: bool,
     engine: Engine,
     threads: int | None = None,
     on_progress: Progress | None = None,
+    segment_samples: int = SEGMENT_SAMPLES,
 ) -> Summary:
-    """Write a recording as a container.
+    """Write a recording as a container, in memory that does not grow with its length.
 
     Parameters
     ----------
-    prdn
-        PRDN in percent that the decoded integers of no channel exceed.
+    promises
+        Per channel, what the decoded integers keep.
+    chunk_s
+        Seconds per chunk; None for one chunk, ``"auto"`` to leave it to the encoder.
     models
         Banks to choose from.
     on_progress
         Called with the fraction done.
+    segment_samples
+        About how many samples, over all channels, are encoded at a time.
 
     Raises
     ------
     InvalidSignalError, QualityError
     """
-    if not MIN_PRDN <= prdn <= MAX_PRDN:
-        raise InvalidSignalError(f"PRDN is {prdn} %; {MIN_PRDN} to {MAX_PRDN} is allowed")
     if not models:
         raise InvalidSignalError("there is no model to choose from")
-    if len(recording.channels) > MAX_CHANNELS:
+    if len(source.channels) > MAX_CHANNELS:
         raise InvalidSignalError(
-            f"{len(recording.channels)} channels; at most {MAX_CHANNELS} are allowed. Is the array transposed? "
+            f"{len(source.channels)} channels; at most {MAX_CHANNELS} are allowed. Is the array transposed? "
             "Its shape is (channel, sample)"
         )
-    if not recording.n_frames:
+    if len(promises) != len(source.channels):
+        raise InvalidSignalError(f"{len(promises)} promises for {len(source.channels)} channels")
+    if not source.n_frames:
         raise InvalidSignalError("the recording has no samples; there is nothing to compress")
     settings = settings_of(level)
-    chunk_frames = chunk_frames_of(recording, chunk_s)
-    check_chunk_size(recording.channels, chunk_frames)
+    chunk_frames = chunk_frames_of(source, chunk_s, promises)
+    check_chunk_size(source.channels, chunk_frames)
+    spans = _segment_spans(source, chunk_frames, segment_samples)
     report = on_progress or (lambda fraction: None)
+    energies: tuple[float | None, ...] = (None,) * len(source.channels)
+    if len(spans) > 1:
+        energies = _sample_energies(source)
+    totals = [_totals_of(source, index) for index in range(len(source.channels))]
+    writer = ContainerWriter(file)
+    banks: tuple[str, ...] = ()
+    kernel_counts: tuple[int, ...] = ()
+    named: tuple[Model, ...] = models
+    n_events = 0
     # Channels run in threads of our own; BLAS threads beside them only get in each other's way.
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        encoded, groups = _encode_channels(
-            recording,
-            prdn=prdn,
-            chunk_frames=chunk_frames,
-            models=models,
-            settings=settings,
-            engine=engine,
-            pool=pool,
-            report=lambda fraction: report(0.9 * fraction),
-        )
-        used = tuple(model for model in models if any(each.coding.model is model for each in encoded))
-        qualities = _measure(recording, encoded)
-        stored = [MeasuredQuality(quality.prdn, quality.max_error_adu) for quality in qualities]
-        body = _smallest_body(recording, chunk_frames, encoded, groups, stored, used, settings, pool)
-        header = Header(
-            recording.source,
-            recording.frame_rate_hz,
-            recording.n_frames,
-            chunk_frames,
-            recording.channels,
-            body.coder,
-            level,
-            ((PROMISE_PRDN, prdn),),
-            tuple(model.sha256 for model in used),
-            recording.side_files,
-        )
-        writer = ContainerWriter(file)
-        writer.section(SectionType.HEADER, encode_header(header))
-        if embed_models:
-            for model in used:
-                writer.section(SectionType.MODEL, model.content)
-        writer.section(SectionType.CODING, body.coding)
-        for content in body.chunks:
-            writer.section(SectionType.CHUNK, content)
-        report(1.0)
-    n_events = sum(len(group.starts) for group in groups)
-    return Summary(
-        writer.finish(),
-        tuple(qualities),
-        tuple("constant" if each.coding.model is None else each.coding.model.name for each in encoded),
-        tuple(each.coding.kernels.n_kernels for each in encoded),
-        n_events,
-        used,
-    )
+        for number, (first, last) in enumerate(spans):
+            part = Recording(
+                source.channels, source.frames(first, last), source.frame_rate_hz, source.source, source.side_files
+            )
+            job = SegmentJob(
+                part,
+                first // chunk_frames,
+                chunk_frames,
+                tuple(promises),
+                energies,
+                models,
+                settings,
+                engine,
+                pool,
+            )
+            encoded = encode_segment(
+                job,
+                lambda fraction, first=first, last=last: report(  # type: ignore[misc]
+                    (first + 0.9 * fraction * (last - first)) / source.n_frames
+                ),
+            )
+            if number == 0:
+                if len(spans) == 1:
+                    named = tuple(model for model in models if model in encoded.models)
+                banks, kernel_counts = _described(encoded)
+                _write_head(writer, source, promises, level, chunk_frames, named, embed_models=embed_models)
+            body = smallest_body(job, encoded, named)
+            writer.section(SectionType.CODING, body.coding)
+            for content in body.chunks:
+                writer.section(SectionType.CHUNK, content)
+            for total, samples, each in zip(totals, part.samples, encoded.channels, strict=True):
+                total.add(samples, each.decoded)
+            n_events += sum(len(group.starts) for group in encoded.groups)
+            report(last / source.n_frames)
+    qualities = tuple(total.result() for total in totals)
+    _check_promises(source, promises, qualities)
+    return Summary(writer.finish(), tuple(promises), qualities, banks, kernel_counts, n_events, named)
 
 
-def _encode_channels(
-    recording: Recording,
-    *,
-    prdn: float,
+def _segment_spans(source: FrameSource, chunk_frames: int, segment_samples: int) -> list[tuple[int, int]]:
+    """Frames of each segment: whole chunks, about ``segment_samples`` samples; no short rest at the end."""
+    per_frame = sum(channel.samples_per_frame for channel in source.channels)
+    n_segments = max(1, round(source.n_frames * per_frame / segment_samples))
+    n_chunks = -(-source.n_frames // chunk_frames)
+    per_segment = -(-n_chunks // min(n_segments, n_chunks))
+    step = per_segment * chunk_frames
+    return [(first, min(first + step, source.n_frames)) for first in range(0, source.n_frames, step)]
+
+
+def _totals_of(source: FrameSource, index: int) -> QualityTotals:
+    channel = source.channels[index]
+    return QualityTotals(gain=channel.gain, baseline=channel.baseline, invalid=channel.invalid)
+
+
+def _pieces(source: FrameSource) -> Iterator[tuple[np.ndarray[tuple[int], np.dtype[np.int32]], ...]]:
+    step = max(1, _PASS_SAMPLES // sum(channel.samples_per_frame for channel in source.channels))
+    for first in range(0, source.n_frames, step):
+        yield source.frames(first, min(first + step, source.n_frames))
+
+
+def _sample_energies(source: FrameSource) -> tuple[float | None, ...]:
+    """Mean squared deviation of each channel over the whole recording: a PRDN is promised of all of it."""
+    totals = [_totals_of(source, index) for index in range(len(source.channels))]
+    for piece in _pieces(source):
+        for total, samples in zip(totals, piece, strict=True):
+            total.add(samples, samples)
+    return tuple(total.sample_energy for total in totals)
+
+
+def _described(encoded: EncodedSegment) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    banks = []
+    for each in encoded.channels:
+        coding = each.coding
+        without = "constant" if coding.is_constant else "prediction"
+        banks.append(without if coding.model is None else coding.model.name)
+    return tuple(banks), tuple(each.coding.kernels.n_kernels for each in encoded.channels)
+
+
+def _write_head(
+    writer: ContainerWriter,
+    source: FrameSource,
+    promises: Sequence[Promise],
+    level: int,
     chunk_frames: int,
     models: tuple[Model, ...],
-    settings: EncoderSettings,
-    engine: Engine,
-    pool: ThreadPoolExecutor,
-    report: Progress,
-) -> tuple[list[EncodedChannel], list[StoredGroup]]:
-    prepared = list(pool.map(prepare, recording.channels, recording.samples))
-    rates = sorted({channel.samples_per_frame for channel in recording.channels})
-    encoded: dict[int, EncodedChannel] = {}
-    group_starts = []
-    done = 0
-    for group_index, per_frame in enumerate(rates):
-        members = [index for index, channel in enumerate(recording.channels) if channel.samples_per_frame == per_frame]
-        coded = [index for index in members if not prepared[index].is_constant]
-        rate_hz = float(recording.frame_rate_hz * per_frame)
-        group = _find_waves([prepared[index] for index in coded], coded, rate_hz, settings)
-        jobs = {
-            index: ChannelJob(
-                prepared[index], group, index, chunk_frames * per_frame, _models_for(models, rate_hz), settings, engine
+    *,
+    embed_models: bool,
+) -> None:
+    header = Header(
+        source.source,
+        source.frame_rate_hz,
+        source.n_frames,
+        chunk_frames,
+        source.channels,
+        level,
+        tuple(_stored_promises(promise) for promise in promises),
+        tuple(model.sha256 for model in models),
+        source.side_files,
+    )
+    writer.section(SectionType.HEADER, encode_header(header))
+    for model in models if embed_models else ():
+        writer.section(SectionType.MODEL, model.content)
+
+
+def _stored_promises(promise: Promise) -> tuple[tuple[int, float], ...]:
+    stored = [] if promise.prdn is None else [(PROMISE_PRDN, promise.prdn)]
+    if promise.max_error_adu is not None:
+        stored.append((PROMISE_MAX_ERROR, float(promise.max_error_adu)))
+    return tuple(stored)
+
+
+def _check_promises(
+    source: FrameSource, promises: Sequence[Promise], qualities: Sequence[ChannelQuality]
+) -> None:
+    """Refuse to finish a file that does not keep what it says."""
+    for channel, promise, quality in zip(source.channels, promises, qualities, strict=True):
+        if promise.prdn is not None and quality.prdn > promise.prdn * (1 + 1e-12):
+            raise QualityError(
+                f"channel {channel.name!r}: PRDN is {quality.prdn:.4g} %, not {promise.prdn:g} %. Ask for a larger PRDN"
             )
-            for index in coded
-        }
-        choices = dict(zip(coded, pool.map(lambda job: choose(job, prdn=prdn), jobs.values()), strict=True))
-        group, choices = _drop_unused(group, choices)
-        futures = {
-            index: pool.submit(search, replace(jobs[index], group=group), choices[index], prdn=prdn) for index in coded
-        }
-        for index, future in futures.items():
-            result = future.result()
-            encoded[index] = replace(result, coding=replace(result.coding, lead_group=group_index))
-            done += 1
-            report(done / len(prepared))
-        for index in members:
-            if index not in encoded:
-                encoded[index] = _constant_channel(
-                    prepared[index], group_index, chunk_frames * per_frame, len(group.starts)
-                )
-        group_starts.append(StoredGroup(group.starts, kernel_geometry(rate_hz)[0], per_frame))
-    return [encoded[index] for index in range(len(prepared))], group_starts
-
-
-def _models_for(models: tuple[Model, ...], rate_hz: float) -> tuple[Model, ...]:
-    """Of the banks that were trained at some sampling rate, only the nearest; all others."""
-    trained = [model for model in models if "sampling_rate_hz" in model.metadata]
-    nearest = min(trained, key=lambda model: abs(np.log(model.metadata["sampling_rate_hz"] / rate_hz)), default=None)
-    return tuple(model for model in models if model not in trained or model is nearest)
-
-
-def _find_waves(
-    channels: list[PreparedChannel], indices: list[int], rate_hz: float, settings: EncoderSettings
-) -> LeadGroup:
-    """Candidate events of a lead group; none where the level or the rate asks for none."""
-    none = LeadGroup(np.zeros(0, np.int64), {}, rate_hz)
-    if (
-        max(settings.kernel_counts) == 0
-        or not channels
-        or not _MIN_DETECTION_RATE_HZ <= rate_hz <= _MAX_DETECTION_RATE_HZ
-    ):
-        return none
-    length, before = kernel_geometry(rate_hz)
-    if len(channels[0].signal) < length:
-        return none
-    signals = np.stack([channel.signal for channel in channels])
-    positions, filtered = detect_events(signals, sampling_rate_hz=rate_hz)
-    starts = positions - before
-    inside = (starts > -length) & (starts < signals.shape[1])
-    return LeadGroup(starts[inside], dict(zip(indices, filtered, strict=True)), rate_hz)
-
-
-def _drop_unused(group: LeadGroup, choices: dict[int, Choice]) -> tuple[LeadGroup, dict[int, Choice]]:
-    """Keep the events that some channel uses."""
-    used = np.zeros(len(group.starts), bool)
-    for choice in choices.values():
-        used |= choice.cascade.events.gains > 0
-    kept = {
-        index: replace(
-            choice,
-            cascade=replace(
-                choice.cascade, events=Events(choice.cascade.events.kernel_ids[used], choice.cascade.events.gains[used])
-            ),
-        )
-        for index, choice in choices.items()
-    }
-    return replace(group, starts=group.starts[used]), kept
-
-
-def _constant_channel(channel: PreparedChannel, group_index: int, chunk_length: int, n_events: int) -> EncodedChannel:
-    coding = ChannelCoding(channel.minimum, channel.minimum, channel.maximum, group_index)
-    none = Events(np.zeros(n_events, np.int32), np.zeros(n_events, np.int32))
-    return EncodedChannel(coding, none, parts_of(len(channel.samples), chunk_length), [], channel.samples, 0.0)
-
-
-def _measure(recording: Recording, encoded: list[EncodedChannel]) -> list[ChannelQuality]:
-    qualities = []
-    for channel, samples, each in zip(recording.channels, recording.samples, encoded, strict=True):
-        qualities.append(
-            measure(samples, each.decoded, gain=channel.gain, baseline=channel.baseline, invalid=channel.invalid)
-        )
-    return qualities
-
-
-@dataclass(frozen=True, slots=True)
-class _Body:
-    """Payloads of the sections that depend on the coder."""
-
-    coder: int
-    coding: bytes
-    chunks: list[bytes]
-
-    @property
-    def n_bytes(self) -> int:
-        return len(self.coding) + sum(map(len, self.chunks))
-
-
-def _smallest_body(
-    recording: Recording,
-    chunk_frames: int,
-    encoded: list[EncodedChannel],
-    groups: list[StoredGroup],
-    stored: list[MeasuredQuality],
-    used: tuple[Model, ...],
-    settings: EncoderSettings,
-    pool: ThreadPoolExecutor,
-) -> _Body:
-    """The class coder's statistics suit signals with beats; others try zstd as well."""
-    has_beats = any(each.coding.kernels.n_kernels for each in encoded)
-    coders = [settings.coder] if has_beats or settings.coder == CODER_ZSTD else [settings.coder, CODER_ZSTD]
-    bodies = []
-    for coder in coders:
-        coding = encode_coding(
-            [each.coding for each in encoded],
-            stored,
-            models=used,
-            kernel_lengths=[group.stored_kernel_length for group in groups],
-            coder=coder,
-        )
-        source = ChunkSource(
-            recording,
-            chunk_frames,
-            encoded,
-            groups,
-            coder=coder,
-            zstd_level=settings.zstd_level,
-            coding_crc=zlib.crc32(coding),
-        )
-        bodies.append(_Body(coder, coding, list(pool.map(source.payload, range(source.n_chunks)))))
-    return min(bodies, key=lambda body: body.n_bytes)
+        if promise.max_error_adu is not None and quality.max_error_adu > promise.max_error_adu:
+            raise QualityError(
+                f"channel {channel.name!r}: the largest error is {quality.max_error_adu} adu, "
+                f"not {promise.max_error_adu} adu; please report this"
+            )

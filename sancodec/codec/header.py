@@ -33,6 +33,7 @@ MAX_MODELS = 16
 MAX_SIDE_FILES = 1024
 MAX_PROMISES = 16
 PROMISE_PRDN = 1
+PROMISE_MAX_ERROR = 2
 CODER_ZSTD = 0
 CODER_CLASS = 1
 _ZSTD_LEVEL = 19
@@ -51,10 +52,9 @@ class Header:
         Who restores the original files: ``"wfdb"`` or ``"array"``.
     chunk_frames
         Frames in every chunk but the last.
-    coder
-        Id of the entropy coder of the coefficients.
     promises
-        What every channel keeps: pairs of a kind (PROMISE_PRDN: PRDN in percent at most this) and a value.
+        Per channel, what it keeps: pairs of a kind and a value (PROMISE_PRDN: PRDN in percent at most this,
+        PROMISE_MAX_ERROR: largest error in stored units at most this, 0 for an exact channel).
     model_digests
         SHA-256 of each bank in use.
     """
@@ -64,9 +64,8 @@ class Header:
     n_frames: int
     chunk_frames: int
     channels: tuple[Channel, ...]
-    coder: int
     level: int
-    promises: tuple[tuple[int, float], ...]
+    promises: tuple[tuple[tuple[int, float], ...], ...]
     model_digests: tuple[bytes, ...]
     side_files: tuple[SideFile, ...] = field(default=())
 
@@ -127,14 +126,12 @@ def encode_header(header: Header) -> bytes:
         encode_varints(
             [header.frame_rate_hz.numerator, header.frame_rate_hz.denominator, header.n_frames, header.chunk_frames]
         ),
-        encode_varints([header.coder, header.level]),
-        encode_varints([len(header.promises)]),
-        *(encode_varints([kind]) + _F64.pack(value) for kind, value in header.promises),
+        encode_varints([header.level]),
         encode_varints([len(header.model_digests)]),
         *header.model_digests,
         encode_varints([len(header.channels)]),
     ]
-    for channel in header.channels:
+    for channel, promises in zip(header.channels, header.promises, strict=True):
         parts += [
             _text(channel.name),
             _text(channel.unit),
@@ -143,6 +140,8 @@ def encode_header(header: Header) -> bytes:
             encode_varints([_signed(channel.minimum), _signed(channel.maximum)]),
             encode_varints([0] if channel.invalid is None else [1, _signed(channel.invalid)]),
             encode_varints([channel.max_difference or 0]),
+            encode_varints([len(promises)]),
+            *(encode_varints([kind]) + _F64.pack(value) for kind, value in promises),
         ]
     parts.append(encode_varints([len(header.side_files)]))
     for side_file in header.side_files:
@@ -209,16 +208,10 @@ def decode_header(payload: bytes) -> Header:
     chunk_frames = fields.number("frames per chunk", 1, MAX_FRAMES)
     if -(-n_frames // chunk_frames) > MAX_CHUNKS:
         raise LimitExceededError(f"header: {-(-n_frames // chunk_frames)} chunks; at most {MAX_CHUNKS} are allowed")
-    coder = fields.number("coder", 0, 2**32)
-    if coder not in (CODER_ZSTD, CODER_CLASS):
-        raise UnsupportedVersionError(f"header, coder: {coder}; this release knows {CODER_ZSTD} and {CODER_CLASS}")
     level = fields.number("level", 1, 9)
-    promises = tuple(
-        (fields.number("promise", 0, 2**32), fields.real("promise"))
-        for _ in range(fields.number("promises", 0, MAX_PROMISES))
-    )
     digests = tuple(fields.bytes("model", 32) for _ in range(fields.number("models", 0, MAX_MODELS)))
-    channels = tuple(_decode_channel(fields, index) for index in range(fields.number("channels", 1, MAX_CHANNELS)))
+    described = [_decode_channel(fields, index) for index in range(fields.number("channels", 1, MAX_CHANNELS))]
+    channels = tuple(channel for channel, _ in described)
     check_chunk_size(channels, min(chunk_frames, n_frames))
     side_files = []
     for _ in range(fields.number("side files", 0, MAX_SIDE_FILES)):
@@ -227,10 +220,11 @@ def decode_header(payload: bytes) -> Header:
             SideFile(name, fields.bytes(f"side file {name!r}", fields.number("side file", 0, MAX_HEADER_BYTES)))
         )
     fields.finish()
-    return Header(source, rate, n_frames, chunk_frames, channels, coder, level, promises, digests, tuple(side_files))
+    promises = tuple(of_channel for _, of_channel in described)
+    return Header(source, rate, n_frames, chunk_frames, channels, level, promises, digests, tuple(side_files))
 
 
-def _decode_channel(fields: _Fields, index: int) -> Channel:
+def _decode_channel(fields: _Fields, index: int) -> tuple[Channel, tuple[tuple[int, float], ...]]:
     where = f"channel {index}"
     name, unit = fields.text(f"{where}, name"), fields.text(f"{where}, unit")
     gain = fields.real(f"{where}, gain")
@@ -240,7 +234,12 @@ def _decode_channel(fields: _Fields, index: int) -> Channel:
     minimum, maximum = fields.signed(f"{where}, minimum"), fields.signed(f"{where}, maximum")
     invalid = fields.signed(f"{where}, missing value") if fields.number(f"{where}, missing value", 0, 1) else None
     difference = fields.number(f"{where}, largest difference", 0, 2**32) or None
+    promises = tuple(
+        (fields.number(f"{where}, promise", 0, 2**32), fields.real(f"{where}, promise"))
+        for _ in range(fields.number(f"{where}, promises", 0, MAX_PROMISES))
+    )
     try:
-        return Channel(name, unit, gain, baseline, resolution, minimum, maximum, invalid, per_frame, difference)
+        channel = Channel(name, unit, gain, baseline, resolution, minimum, maximum, invalid, per_frame, difference)
+        return channel, promises
     except InvalidSignalError as error:
         raise CorruptError(f"header, {error}") from None

@@ -26,6 +26,17 @@ def filled(samples: NDArray[np.int32], runs: NDArray[np.int64]) -> NDArray[np.fl
     return signal
 
 
+def filled_integers(samples: NDArray[np.int32], runs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Samples as int64 with rounded straight lines across the missing runs."""
+    signal = samples.astype(np.int64)
+    if len(runs):
+        missing = mask_of(runs, len(samples))
+        known, gaps = np.flatnonzero(~missing), np.flatnonzero(missing)
+        if len(known):
+            signal[gaps] = np.rint(np.interp(gaps, known, signal[known])).astype(np.int64)
+    return signal
+
+
 def mask_of(runs: NDArray[np.int64], n_samples: int) -> NDArray[np.bool_]:
     """Which samples are missing, shape ``(n_samples,)``."""
     change = np.zeros(n_samples + 1, np.int64)

@@ -22,6 +22,7 @@ from sancodec.codec.event_stream import (
     write_starts,
 )
 from sancodec.codec.rans import EncodedStream
+from sancodec.codec.residual_stream import CodedResidual, ResidualStream, ResidualTables
 from sancodec.codec.synthesis import ChannelCoding
 from sancodec.errors import CorruptError, LimitExceededError, TruncatedError
 
@@ -49,28 +50,35 @@ class ChunkFields:
     ----------
     coefficients
         What follows the raw bits; its form depends on the coder.
+    residuals
+        Of the channels with a residual layer; None where the segment has none.
     """
 
     digest: int
     events: bytes
     raw: bytes
     coefficients: bytes
+    residuals: bytes | None = None
 
 
 def join_fields(fields: ChunkFields) -> bytes:
     """The CHUNK payload."""
+    lengths = [len(fields.events), len(fields.raw)]
+    if fields.residuals is not None:
+        lengths.append(len(fields.coefficients))
     return b"".join(
         [
             _DIGEST.pack(fields.digest),
-            encode_varints([len(fields.events), len(fields.raw)]),
+            encode_varints(lengths),
             fields.events,
             fields.raw,
             fields.coefficients,
+            fields.residuals or b"",
         ]
     )
 
 
-def split_fields(payload: bytes, where: str) -> ChunkFields:
+def split_fields(payload: bytes, where: str, *, has_residuals: bool) -> ChunkFields:
     """Inverse of ``join_fields``.
 
     Raises
@@ -80,15 +88,21 @@ def split_fields(payload: bytes, where: str) -> ChunkFields:
     if len(payload) < _DIGEST.size:
         raise TruncatedError(f"{where}: {len(payload)} bytes are too few")
     (digest,) = _DIGEST.unpack_from(payload)
-    n_events, position = decode_varint(payload, _DIGEST.size, where)
-    n_raw, position = decode_varint(payload, position, where)
-    if position + n_events + n_raw > len(payload):
+    position = _DIGEST.size
+    lengths = []
+    for _ in range(3 if has_residuals else 2):
+        length, position = decode_varint(payload, position, where)
+        lengths.append(length)
+    if position + sum(lengths) > len(payload):
         raise TruncatedError(
-            f"{where}: {n_events} bytes of events and {n_raw} of raw bits are promised, "
+            f"{where}: {' + '.join(map(str, lengths))} bytes of events, raw bits and coefficients are promised, "
             f"{len(payload) - position} are left"
         )
-    middle = position + n_events
-    return ChunkFields(digest, payload[position:middle], payload[middle : middle + n_raw], payload[middle + n_raw :])
+    ends = [position := position + length for length in lengths]
+    events, raw = payload[ends[0] - lengths[0] : ends[0]], payload[ends[0] : ends[1]]
+    if has_residuals:
+        return ChunkFields(digest, events, raw, payload[ends[1] : ends[2]], payload[ends[2] :])
+    return ChunkFields(digest, events, raw, payload[ends[1] :])
 
 
 def encode_events(chunk: ChunkEvents, codings: list[ChannelCoding], kernel_lengths: list[int]) -> bytes:
@@ -178,6 +192,65 @@ def encode_zstd_coefficients(tokens: list[list[bytes]], level: int) -> bytes:
         layouts[_FRAME_PER_CHANNEL] = [b"".join(bands) for bands in tokens]
     if level >= 10:
         layouts[_FRAME_PER_BAND] = [band for bands in tokens for band in bands]
+    return _smallest_layout(layouts, level)
+
+
+def encode_zstd_residuals(contents: list[bytes], level: int) -> bytes:
+    """Contents of all channels with a residual layer in one frame, or one per channel, whichever is smaller."""
+    layouts = {_FRAME_FOR_ALL: [b"".join(contents)]}
+    if len(contents) > 1:
+        layouts[_FRAME_PER_CHANNEL] = contents
+    return _smallest_layout(layouts, level)
+
+
+def decode_zstd_residuals(content: bytes, n_channels: int, limit: int, where: str) -> bytes:
+    """The contents of all channels, joined.
+
+    Raises
+    ------
+    FormatError
+    """
+    _, pieces = _read_frames(content, {_FRAME_FOR_ALL: 1, _FRAME_PER_CHANNEL: n_channels}, limit, where)
+    return b"".join(pieces)
+
+
+def encode_class_residuals(streams: list[ResidualStream], level: int) -> bytes:
+    """Classes of all channels in one frame, then the lanes of each channel."""
+    frame = zstd_compress(b"".join(stream.classes.tobytes() for stream in streams), level)
+    return encode_varints([len(frame)]) + frame + encode_class_coefficients([stream.stream for stream in streams])
+
+
+def decode_class_residuals(
+    content: bytes, n_samples: list[int], tables: ResidualTables, where: str
+) -> list[CodedResidual]:
+    """Inverse of ``encode_class_residuals``.
+
+    Parameters
+    ----------
+    n_samples
+        In this chunk, of each channel with a residual layer.
+
+    Raises
+    ------
+    FormatError
+    """
+    length, position = decode_varint(content, 0, where)
+    if position + length > len(content):
+        raise TruncatedError(f"{where}: {length} bytes of block classes are promised, {len(content) - position} are left")
+    counts = [-(-count // tables.block) for count in n_samples]
+    frame = content[position : position + length]
+    classes = np.frombuffer(zstd_decompress(frame, limit=sum(counts), where=where), np.uint8)
+    if len(classes) != sum(counts) or classes.max() > len(tables.shifts):
+        raise CorruptError(
+            f"{where}: {len(classes)} block classes up to {classes.max()}; "
+            f"{sum(counts)} up to {len(tables.shifts)} are expected"
+        )
+    streams = decode_class_coefficients(content[position + length :], len(n_samples), where)
+    parts = np.split(classes, np.cumsum(counts)[:-1])
+    return [CodedResidual(*each) for each in zip(parts, streams, n_samples, strict=True)]
+
+
+def _smallest_layout(layouts: dict[int, list[bytes]], level: int) -> bytes:
     encoded = {}
     for layout, pieces in layouts.items():
         frames = [zstd_compress(piece, level) for piece in pieces]
@@ -199,14 +272,28 @@ def decode_zstd_coefficients(content: bytes, band_counts: list[int], limit: int,
     ------
     FormatError
     """
+    frame_counts = {_FRAME_FOR_ALL: 1, _FRAME_PER_CHANNEL: len(band_counts), _FRAME_PER_BAND: sum(band_counts)}
+    layout, pieces = _read_frames(content, frame_counts, limit, where)
+    expected = {_FRAME_FOR_ALL: [sum(band_counts)], _FRAME_PER_CHANNEL: band_counts}.get(layout, [1] * len(pieces))
+    for piece, n_bands in zip(pieces, expected, strict=True):
+        if piece.count(0) != n_bands or piece[-1] != 0:
+            raise CorruptError(
+                f"{where}: a zstd frame holds the tokens of {piece.count(0)} bands; {n_bands} are expected"
+            )
+    tokens = np.frombuffer(b"".join(pieces), np.uint8)
+    last_bands = np.cumsum(band_counts) - 1
+    return list(np.split(tokens, np.flatnonzero(tokens == 0)[last_bands][:-1] + 1))
+
+
+def _read_frames(content: bytes, frame_counts: dict[int, int], limit: int, where: str) -> tuple[int, list[bytes]]:
+    """The layout, and the contents of its zstd frames: as many as ``frame_counts`` says, ``limit`` bytes at most."""
     if not content:
-        raise TruncatedError(f"{where}: its coefficients are missing")
+        raise TruncatedError(f"{where}: its zstd frames are missing")
     layout = content[0]
-    n_frames = {_FRAME_FOR_ALL: 1, _FRAME_PER_CHANNEL: len(band_counts), _FRAME_PER_BAND: sum(band_counts)}.get(layout)
-    if n_frames is None:
-        raise CorruptError(f"{where}: layout {layout} of its zstd frames; 0 to 2 is allowed")
+    if layout not in frame_counts:
+        raise CorruptError(f"{where}: layout {layout} of its zstd frames; 0 to {max(frame_counts)} is allowed")
     position, pieces, total = 1, [], 0
-    for _ in range(n_frames):
+    for _ in range(frame_counts[layout]):
         length, position = decode_varint(content, position, where)
         if position + length > len(content):
             raise TruncatedError(
@@ -216,15 +303,7 @@ def decode_zstd_coefficients(content: bytes, band_counts: list[int], limit: int,
         total += len(pieces[-1])
         position += length
         if total > limit:
-            raise LimitExceededError(f"{where}: more than {limit} bytes of tokens")
+            raise LimitExceededError(f"{where}: more than {limit} bytes in its zstd frames")
     if position != len(content):
         raise CorruptError(f"{where}: {len(content) - position} bytes follow the last zstd frame")
-    expected = {_FRAME_FOR_ALL: [sum(band_counts)], _FRAME_PER_CHANNEL: band_counts}.get(layout, [1] * n_frames)
-    for piece, n_bands in zip(pieces, expected, strict=True):
-        if piece.count(0) != n_bands or piece[-1] != 0:
-            raise CorruptError(
-                f"{where}: a zstd frame holds the tokens of {piece.count(0)} bands; {n_bands} are expected"
-            )
-    tokens = np.frombuffer(b"".join(pieces), np.uint8)
-    last_bands = np.cumsum(band_counts) - 1
-    return list(np.split(tokens, np.flatnonzero(tokens == 0)[last_bands][:-1] + 1))
+    return layout, pieces

@@ -18,6 +18,7 @@ PROBABILITY_BITS = 12
 TOTAL = 1 << PROBABILITY_BITS
 LOWER_BOUND = 1 << 16
 _WORD_BITS = 16
+_FEW_LANES = 24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,6 +151,8 @@ class StreamDecoder:
         TruncatedError
             When a stream has fewer words than its symbols need.
         """
+        if contexts.shape[1] <= _FEW_LANES:
+            return self._decode_few(contexts)
         tables, state, words = self._tables, self._state, self._words
         last_word = len(words) - 1
         offsets = contexts.astype(np.int64) * TOTAL
@@ -169,6 +172,37 @@ class StreamDecoder:
         if np.any(self._next_word > self._word_ends):
             raise TruncatedError("class coder: a stream needs more words than it has")
         return tables.slot_symbol[slots]
+
+    def _decode_few(self, contexts: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """`decode`, symbol after symbol: with few lanes, plain integers are faster than short arrays."""
+        tables = self._tables
+        slot_symbol, slot_frequency, slot_bias = (
+            memoryview(table) for table in (tables.slot_symbol, tables.slot_frequency, tables.slot_bias)
+        )
+        result = np.empty(contexts.shape, np.uint8)
+        for stream, (first, n_lanes) in enumerate(zip(self._first_lane.tolist(), self._lanes.tolist(), strict=True)):
+            lanes = slice(first, first + n_lanes)
+            states = self._state[lanes].tolist()
+            position, end = int(self._next_word[stream]), int(self._word_ends[stream])
+            words = self._words[position : end + 1].tolist()
+            taken = 0
+            symbols = bytearray()
+            for row in contexts[:, lanes].tolist():
+                for lane, context in enumerate(row):
+                    state = states[lane]
+                    slot = context * TOTAL + (state & (TOTAL - 1))
+                    state = slot_frequency[slot] * (state >> PROBABILITY_BITS) + slot_bias[slot]
+                    if state < LOWER_BOUND:
+                        if taken >= end - position:
+                            raise TruncatedError("class coder: a stream needs more words than it has")
+                        state = state << _WORD_BITS | words[taken]
+                        taken += 1
+                    states[lane] = state
+                    symbols.append(slot_symbol[slot])
+            self._state[lanes] = states
+            self._next_word[stream] += taken
+            result[:, lanes] = np.frombuffer(symbols, np.uint8).reshape(-1, n_lanes)
+        return result
 
     def finish(self) -> list[NDArray[np.uint16]]:
         """The raw bits that rode in the initial states, per stream.

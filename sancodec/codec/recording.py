@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +94,47 @@ class SideFile:
     content: bytes
 
 
+class RecordingDescription(Protocol):
+    """What is known of a recording beside its samples: a `Recording`, an opened source or the header of a container."""
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """One description per channel."""
+
+    @property
+    def frame_rate_hz(self) -> Fraction:
+        """Frames per second, exactly."""
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames; channel c has ``n_frames * channels[c].samples_per_frame`` samples."""
+
+    @property
+    def source(self) -> str:
+        """Who can restore the original files from ``side_files``; see `Recording`."""
+
+    @property
+    def side_files(self) -> tuple[SideFile, ...]:
+        """Files kept beside the samples."""
+
+
+class FrameSource(RecordingDescription, Protocol):
+    """A recording whose samples are read range by range, so that it need not fit in memory."""
+
+    def frames(self, first: int, last: int) -> tuple[NDArray[np.int32], ...]:
+        """Return the samples of frames ``first`` to ``last - 1``, where ``0 <= first <= last <= n_frames``.
+
+        Returns
+        -------
+        One int32 array per channel, shape ``((last - first) * samples_per_frame,)``, in stored units.
+
+        Raises
+        ------
+        InvalidSignalError
+            When the samples cannot be read any more.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """Samples and description of one recording.
@@ -142,6 +184,13 @@ class Recording:
     @property
     def n_frames(self) -> int:
         return len(self.samples[0]) // self.channels[0].samples_per_frame
+
+    def frames(self, first: int, last: int) -> tuple[NDArray[np.int32], ...]:
+        """Return the samples of frames ``first`` to ``last - 1``: views, one per channel (see `FrameSource`)."""
+        return tuple(
+            samples[first * channel.samples_per_frame : last * channel.samples_per_frame]
+            for channel, samples in zip(self.channels, self.samples, strict=True)
+        )
 
     def sampling_rate_hz(self, channel_index: int) -> Fraction:
         return self.frame_rate_hz * self.channels[channel_index].samples_per_frame

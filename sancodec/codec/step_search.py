@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec import beats, quantiser
-from sancodec.codec.channel import Cascade, ChannelJob, Choice, EncodedChannel
+from sancodec.codec.channel import Cascade, ChannelJob, Choice, EncodedChannel, is_storable
 from sancodec.codec.chunks import bands_of, base_windows, bridged
 from sancodec.codec.contexts import Profile
 from sancodec.codec.kernels import Model
-from sancodec.codec.missing import mask_of
 from sancodec.codec.quantiser import Bands, ErrorSums, Quantised, Step
 from sancodec.codec.synthesis import ChannelCoding, check_amplitudes, reconstruct
-from sancodec.codec.trial import MIN_STEP, TRIAL_SAMPLES, part_phases, sample_of, with_best_weights
+from sancodec.codec.trial import MIN_STEP, TRIAL_SAMPLES, Sample, part_phases, sample_of, with_best_weights
 from sancodec.errors import CorruptError, QualityError
 
 _AIM = 0.9975
@@ -88,21 +87,21 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
     """
     channel, model, cascade = job.channel, choice.model, choice.cascade
     target = (prdn / 100) ** 2 * channel.scaled_energy
-    step, profile, offsets = _search_in_sample(job, choice, target)
+    step, profile, offsets = search_in_sample(job, choice, target)
     exact_ratio = _exact_ratio(job, target)
     aim = _aim(job)
     all_bands = [
         Bands.of(bands_of(job.engine.similarity(model, bridged(cascade.residual, part, model)))) for part in job.parts
     ]
     all_phases = [part_phases(job, model, part) for part in job.parts]
-    beat_sums = _beat_sums(job, cascade)
+    beat_sums = beat_sums_of(job, cascade)
     bracket = Bracket(aim)
     best: EncodedChannel | None = None
     best_step = 0.0
     reached = math.inf
     for round_index in range(_MAX_ROUNDS):
         rounded = Step.nearest(step)
-        quantised, sums = _quantise(job, model, all_bands, profile, all_phases, rounded.value, offsets)
+        quantised, sums = quantise_parts(job, model, all_bands, profile, all_phases, rounded.value, offsets)
         if round_index == 0:
             error = sums.squared_error(rounded.value, sums.offsets())
             estimate = math.sqrt(error * exact_ratio / target)
@@ -119,14 +118,14 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
             sums.offsets(),
             replace(cascade.kernels, exponent=cascade.kernels.exponent + channel.exponent),
         )
-        decoded = _decode(job, coding, quantised, beat_sums)
+        approximation, decoded = _decode(job, coding, quantised, beat_sums)
         ratio = math.sqrt(_squared_error(job, decoded) / channel.energy) * 100 / prdn
         reached = min(reached, ratio * prdn)
-        if not _is_storable(job, decoded):
+        if not is_storable(job.channel.description, decoded):
             ratio = max(ratio, 1.0) * _TOO_STEEP
         if ratio <= 1 and rounded.value > best_step:
             best_step = rounded.value
-            best = EncodedChannel(coding, cascade.events, job.parts, quantised, decoded, ratio * prdn)
+            best = EncodedChannel(coding, cascade.events, job.parts, quantised, approximation, decoded)
         if job.settings.acceptance <= ratio <= 1 or (rounded.value <= MIN_STEP and ratio > 1):
             break
         step = min(bracket.next_step(rounded.value, ratio), 2.0 ** (_MAX_STEP_LOG2 - channel.exponent))
@@ -144,6 +143,39 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
             f"the best was {reached:.4g} %. Ask for a larger PRDN"
         )
     return best if not job.settings.multiplier else _with_profile(job, best, all_phases, weight_set=profile.weight_set)
+
+
+def encode_at(job: ChannelJob, choice: Choice, step: float) -> EncodedChannel:
+    """Encode a channel at a given step in the units of its signal.
+
+    Raises
+    ------
+    QualityError
+        When the step is beyond the exact range of the codec.
+    """
+    channel, model, cascade = job.channel, choice.model, choice.cascade
+    rounded = Step.nearest(max(step, MIN_STEP))
+    _, profile, offsets = search_in_sample(job, replace(choice, step=rounded.value), None)
+    all_bands = [
+        Bands.of(bands_of(job.engine.similarity(model, bridged(cascade.residual, part, model)))) for part in job.parts
+    ]
+    all_phases = [part_phases(job, model, part) for part in job.parts]
+    quantised, sums = quantise_parts(job, model, all_bands, profile, all_phases, rounded.value, offsets)
+    coding = ChannelCoding(
+        channel.offset,
+        channel.minimum,
+        channel.maximum,
+        0,
+        model,
+        replace(rounded, exponent=rounded.exponent + channel.exponent),
+        sums.offsets(),
+        replace(cascade.kernels, exponent=cascade.kernels.exponent + channel.exponent),
+    )
+    approximation, decoded = _decode(job, coding, quantised, beat_sums_of(job, cascade))
+    encoded = EncodedChannel(coding, cascade.events, job.parts, quantised, approximation, decoded)
+    if not job.settings.multiplier:
+        return encoded
+    return _with_profile(job, encoded, all_phases, weight_set=profile.weight_set)
 
 
 def _with_profile(
@@ -177,15 +209,18 @@ def _exact_ratio(job: ChannelJob, target: float) -> float:
     return 1 + min(job.channel.n_valid * 4.0**-job.channel.exponent / 12 / target, 0.3)
 
 
-def _search_in_sample(job: ChannelJob, choice: Choice, target: float) -> tuple[float, Profile, tuple[int, int, int]]:
+def search_in_sample(
+    job: ChannelJob, choice: Choice, target: float | None, sample: Sample | None = None
+) -> tuple[float, Profile, tuple[int, int, int]]:
     """A first step, with the profile and offsets that belong to it, from a sample of the chunks.
 
-    They stay as they are afterwards: rounding that followed its own profile would drift and never converge.
+    Without a target the step stays that of ``choice``. Profile and offsets stay as they are afterwards: rounding that followed its own profile would drift and never converge.
     """
     model = choice.model
-    exact_ratio = _exact_ratio(job, target)
+    exact_ratio = 1.0 if target is None else _exact_ratio(job, target)
     aim = _aim(job)
-    sample = sample_of(job, model, choice.cascade.residual, TRIAL_SAMPLES)
+    if sample is None:
+        sample = sample_of(job, model, choice.cascade.residual, TRIAL_SAMPLES)
     step, offsets, weight_set = choice.step, _FIRST_OFFSETS, 0
     quantised, _ = quantiser.quantise_plain(sample.bands, step=step)
     bracket = Bracket(aim)
@@ -200,8 +235,10 @@ def _search_in_sample(job: ChannelJob, choice: Choice, target: float) -> tuple[f
         if round_index == 0 and job.settings.multiplier:
             profile = with_best_weights(model, profile, quantised, sample.phases)
             weight_set = profile.weight_set
-        parts, sums = _quantise(job, model, [sample.bands], profile, [sample.phases], step, offsets)
+        parts, sums = quantise_parts(job, model, [sample.bands], profile, [sample.phases], step, offsets)
         quantised, offsets = parts[0], sums.offsets()
+        if target is None:
+            continue
         ratio = math.sqrt(sums.squared_error(step, offsets) * exact_ratio * sample.factor / target)
         if round_index == 1:
             bracket = Bracket(aim)
@@ -209,7 +246,7 @@ def _search_in_sample(job: ChannelJob, choice: Choice, target: float) -> tuple[f
     return step, profile, offsets
 
 
-def _quantise(
+def quantise_parts(
     job: ChannelJob,
     model: Model,
     all_bands: list[Bands],
@@ -244,7 +281,7 @@ def _quantise(
     return [quantised for quantised, _ in results], total
 
 
-def _beat_sums(job: ChannelJob, cascade: Cascade) -> list[NDArray[np.int64] | None]:
+def beat_sums_of(job: ChannelJob, cascade: Cascade) -> list[NDArray[np.int64] | None]:
     """What the beat layer adds, int64 ``(chunk, sample)`` per part; None without beats."""
     if not cascade.kernels.n_kernels:
         return [None for _ in job.parts]
@@ -258,8 +295,8 @@ def _beat_sums(job: ChannelJob, cascade: Cascade) -> list[NDArray[np.int64] | No
 
 def _decode(
     job: ChannelJob, coding: ChannelCoding, quantised: list[Quantised], beat_sums: list[NDArray[np.int64] | None]
-) -> NDArray[np.int32]:
-    """The samples that a decoder will give."""
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """What the cascade gives, and the same with missing samples marked."""
     assert coding.model is not None
     decoded = []
     for part, each, beat_sum in zip(job.parts, quantised, beat_sums, strict=True):
@@ -273,20 +310,8 @@ def _decode(
                 f"channel {job.channel.description.name!r}: this quality is beyond the exact range of the codec "
                 f"({error}). Ask for a larger PRDN"
             ) from None
-    result = np.concatenate(decoded)
-    if len(job.channel.runs):
-        assert job.channel.description.invalid is not None
-        result[mask_of(job.channel.runs, len(result))] = job.channel.description.invalid
-    return result
-
-
-def _is_storable(job: ChannelJob, decoded: NDArray[np.int32]) -> bool:
-    """Whether the source's format can hold the differences between neighbouring samples."""
-    limit = job.channel.description.max_difference
-    if limit is None or len(decoded) < 2:
-        return True
-    differences = np.diff(decoded.astype(np.int64))
-    return bool(-limit - 1 <= differences.min() and differences.max() <= limit)
+    approximation = np.concatenate(decoded)
+    return approximation, job.channel.marked(approximation)
 
 
 def _squared_error(job: ChannelJob, decoded: NDArray[np.int32]) -> float:

@@ -13,6 +13,7 @@ from sancodec.codec.beats import FRACTION_BITS, BeatKernels
 from sancodec.codec.contexts import Profile
 from sancodec.codec.kernels import Model
 from sancodec.codec.quantiser import Step
+from sancodec.codec.residual import ResidualCoding
 from sancodec.errors import CorruptError
 
 MAX_BANK_SUM = 1 << 50
@@ -53,18 +54,19 @@ class ChannelCoding:
     Parameters
     ----------
     offset, minimum, maximum
-        In stored units: added to every sample; decoded samples are kept within the last two. Equal bounds
-        make the channel constant, and nothing else is stored.
+        In stored units: added to every sample; decoded samples are kept within the last two.
     lead_group
         Channels of one lead group share event positions.
     model
-        Bank; None for a constant channel.
+        Bank; None for a channel without a cascade, whose approximation is ``offset`` everywhere.
     step, offsets
         Quantiser step, and reconstruction offsets of magnitudes 1, 2 and more, in 1/128 steps.
     kernels
         Beat kernels; may be none.
     profile
         Expected magnitudes for the class coder; None under other coders.
+    residual
+        How samples follow from the cascade's approximation; None where that is what is decoded.
     """
 
     offset: int
@@ -76,6 +78,12 @@ class ChannelCoding:
     offsets: tuple[int, int, int] = (0, 0, 0)
     kernels: BeatKernels = NO_KERNELS
     profile: Profile | None = None
+    residual: ResidualCoding | None = None
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether every sample is ``minimum``."""
+        return self.model is None and self.residual is None
 
 
 def check_amplitudes(model: Model, amplitudes: list[NDArray[np.float64]]) -> None:

@@ -24,7 +24,7 @@ MIN_STEP = 2.0**-7
 TRIAL_SAMPLES = 132_000
 _STEP_TRIAL_SAMPLES = 33_000
 _PIECE_SAMPLES = 5500
-_STEP_PER_RMSE = 2.6
+STEP_PER_RMSE = 2.6
 _EVENT_BITS = 12.0
 _POSITION_BITS = 5.0
 _MIN_EVENTS = 8
@@ -37,11 +37,13 @@ _ROUNDING_FACTOR = 0.96
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Bands and beat phases of some chunks, and the factor from them to the whole channel."""
+    """Bands and beat phases of some pieces, where those begin, and the factor from them to the whole channel."""
 
     bands: Bands
     phases: list[NDArray[np.int64]]
     factor: float
+    starts: list[int]
+    length: int
 
 
 def part_phases(job: ChannelJob, model: Model, part: Part) -> list[NDArray[np.int64]]:
@@ -61,7 +63,7 @@ def sample_of(job: ChannelJob, model: Model, residual: NDArray[np.float32], n_wa
     bands = Bands.of(bands_of(job.engine.similarity(model, circles)))
     per_piece = [part_phases(job, model, piece) for piece in pieces]
     phases = [np.concatenate(rows) for rows in zip(*per_piece, strict=True)]
-    return Sample(bands, phases, n_samples / (len(pieces) * length))
+    return Sample(bands, phases, n_samples / (len(pieces) * length), starts, length)
 
 
 def choose(job: ChannelJob, *, prdn: float) -> Choice:
@@ -83,10 +85,11 @@ def choose(job: ChannelJob, *, prdn: float) -> Choice:
     options = [0, *learnt]
     middle = options[(len(options) + 1) // 2] if learnt else 0
     target_rmse = prdn / 100 * math.sqrt(channel.scaled_energy / channel.n_valid)
-    rough = cascade_of(job, learnt.get(middle), max(_STEP_PER_RMSE * target_rmse, MIN_STEP))
+    rough = cascade_of(job, learnt.get(middle), max(STEP_PER_RMSE * target_rmse, MIN_STEP))
     step = _plain_step(sample_of(job, job.models[0], rough.residual, _STEP_TRIAL_SAMPLES).bands, target_rmse)
     cascades = {middle: cascade_of(job, learnt.get(middle), step)}
     model, costs = job.models[0], {middle: 0.0}
+    likely = [model]
     if len(job.models) > 1:
         likely = sorted(job.models, key=lambda each: _rough_bits(job, each, cascades[middle], step))[:_FINALISTS]
         if not job.settings.multiplier:
@@ -103,7 +106,7 @@ def choose(job: ChannelJob, *, prdn: float) -> Choice:
             cascades[count] = cascade_of(job, learnt.get(count), step)
             costs[count] = _trial_cost(job, model, cascades[count], step)
     best = min(costs, key=lambda tried: (costs[tried], tried))
-    return Choice(model, cascades[best], step)
+    return Choice(model, cascades[best], step, tuple(each for each in likely if each is not model))
 
 
 def cascade_of(job: ChannelJob, kernels: NDArray[np.float32] | None, step: float) -> Cascade:

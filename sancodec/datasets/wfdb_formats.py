@@ -8,19 +8,14 @@ of an odd number of 212 samples) are ignored when reading and written as 0.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sancodec.errors import InvalidSignalError, MissingDependencyError
-
-FLAC_MAX_CHANNELS = 8
-FLAC_SAMPLING_RATE_HZ = 96_000  # what the WFDB library writes: the rate in the stream is not used by any reader
-_FLAC_BLOCK_SAMPLES = 1 << 20  # libsndfile fails on single reads of more than 2**24 values
+from sancodec.errors import InvalidSignalError
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +179,9 @@ def pack_samples(samples: NDArray[np.int32], *, code: int) -> bytes:
     """
     row = SAMPLE_FORMATS[code]
     if code == 8:
-        _check_range(samples, -128, 127, "format 8 (first differences)")
+        check_range(samples, -128, 127, "format 8 (first differences)")
     else:
-        _check_range(samples, row.lowest, row.maximum, f"format {code}")
+        check_range(samples, row.lowest, row.maximum, f"format {code}")
     match code:
         case 8:
             return samples.astype(np.int8).tobytes()
@@ -208,7 +203,14 @@ def pack_samples(samples: NDArray[np.int32], *, code: int) -> bytes:
             return _pack_310_311(samples, code)
 
 
-def _check_range(samples: NDArray[np.int32], lowest: int, highest: int, what: str) -> None:
+def check_range(samples: NDArray[np.int32], lowest: int, highest: int, what: str) -> None:
+    """Refuse samples beyond ``lowest`` to ``highest``, the values that ``what`` stores.
+
+    Raises
+    ------
+    InvalidSignalError
+        Naming the worst value.
+    """
     if samples.size and (int(samples.min()) < lowest or int(samples.max()) > highest):
         worst = samples.min() if samples.min() < lowest else samples.max()
         raise InvalidSignalError(f"sample value {worst} does not fit {what}, which stores {lowest} to {highest}")
@@ -273,87 +275,3 @@ def add_up_differences(differences: NDArray[np.int32], *, initial_value: int) ->
 def take_differences(samples: NDArray[np.int32], *, initial_value: int) -> NDArray[np.int32]:
     """Return the differences of one channel, the first one to ``initial_value``, modulo 2**32."""
     return np.diff(samples, prepend=np.array([initial_value]).astype(np.int64)).astype(np.int32)
-
-
-def decode_flac(data: bytes, *, code: int, n_channels: int) -> NDArray[np.int32]:
-    """Decode a FLAC signal file (formats 508, 516, 524).
-
-    Returns
-    -------
-    int32 array, shape ``(n_samples, n_channels)``.
-
-    Raises
-    ------
-    InvalidSignalError
-        If the bytes are not FLAC, or of another number of channels, or of more bits than the format has.
-    MissingDependencyError
-        If ``soundfile`` cannot be loaded.
-    """
-    soundfile = _soundfile()
-    if data[:4] != b"fLaC":
-        raise InvalidSignalError(f"format {code} is FLAC, but the file does not start with 'fLaC'")
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as stream:
-            bits = {"PCM_S8": 8, "PCM_16": 16, "PCM_24": 24}.get(stream.subtype)
-            if bits is None or bits > SAMPLE_FORMATS[code].bits:
-                raise InvalidSignalError(
-                    f"FLAC stream has samples of type {stream.subtype}; format {code} allows up to {code - 500} bits"
-                )
-            if stream.channels != n_channels:
-                raise InvalidSignalError(f"FLAC stream has {stream.channels} channels; the header names {n_channels}")
-            blocks = [np.empty((0, n_channels), np.int32)]
-            while len(block := stream.read(_FLAC_BLOCK_SAMPLES // n_channels, dtype="int32", always_2d=True)):
-                block >>= np.int32(32 - bits)  # libsndfile left-justifies the samples
-                blocks.append(block)
-            n_promised = stream.frames
-    except soundfile.SoundFileError as error:
-        raise InvalidSignalError(f"FLAC stream cannot be decoded: {error}") from error
-    samples = np.concatenate(blocks)
-    if len(samples) < n_promised:
-        raise InvalidSignalError(
-            f"FLAC stream promises {n_promised} samples per channel and breaks off after {len(samples)}"
-        )
-    return samples
-
-
-def encode_flac(samples: NDArray[np.int32], *, code: int) -> bytes:
-    """Encode samples of shape ``(n_samples, n_channels)`` as a FLAC signal file (formats 508, 516, 524).
-
-    Raises
-    ------
-    InvalidSignalError
-        If a sample does not fit the format, or there are more than 8 channels.
-    MissingDependencyError
-        If ``soundfile`` cannot be loaded.
-    """
-    soundfile = _soundfile()
-    row = SAMPLE_FORMATS[code]
-    _check_range(samples, row.lowest, row.maximum, f"format {code}")
-    if samples.shape[1] > FLAC_MAX_CHANNELS:
-        raise InvalidSignalError(f"a FLAC file holds at most {FLAC_MAX_CHANNELS} channels; {samples.shape[1]} given")
-    buffer = io.BytesIO()
-    try:
-        with soundfile.SoundFile(
-            buffer,
-            "w",
-            samplerate=FLAC_SAMPLING_RATE_HZ,
-            channels=samples.shape[1],
-            subtype={8: "PCM_S8", 16: "PCM_16", 24: "PCM_24"}[row.bits],
-            format="FLAC",
-        ) as stream:
-            for start in range(0, len(samples), _FLAC_BLOCK_SAMPLES):
-                stream.write(samples[start : start + _FLAC_BLOCK_SAMPLES] << np.int32(32 - row.bits))
-    except soundfile.SoundFileError as error:
-        raise InvalidSignalError(f"samples cannot be encoded as FLAC: {error}") from error
-    return buffer.getvalue()
-
-
-def _soundfile() -> ModuleType:
-    # Loaded here because libsndfile is needed by these three formats only.
-    try:
-        import soundfile
-    except (ImportError, OSError) as error:
-        raise MissingDependencyError(
-            f"FLAC signal files (formats 508, 516, 524) need the package soundfile, which does not load: {error}"
-        ) from error
-    return soundfile  # type: ignore[no-any-return]

@@ -28,6 +28,7 @@ _NUMBER = re.compile(r"[+-]?(\d{1,40}\.?\d{0,40}|\.\d{1,40})([eE][+-]?\d{1,2})?"
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _RATE = re.compile(r"(?P<frame>[^/]*)(?:/(?P<counter>[^(]*)(?:\((?P<base>[^)]*)\)?)?)?")
 _FORMAT = re.compile(r"(?P<code>\d{1,9})(?:x(?P<spf>\d{1,9}))?(?::(?P<skew>\d{1,9}))?(?:\+(?P<offset>\d{1,18}))?")
+_DEVICE = re.compile(r"CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]", re.IGNORECASE)
 _GAIN = re.compile(r"(?P<gain>[^(/]*)(?:\((?P<baseline>[^)]*)\))?(?:/(?P<unit>.*))?")
 
 
@@ -198,19 +199,22 @@ def parse_header(content: bytes, *, where: str) -> WfdbHeader:
     return WfdbHeader(record, signals, _signal_groups(signals, where), content)
 
 
-def check_file_name(file_name: str, *, where: str) -> None:
-    """Refuse a name that is not that of a file in the folder at hand (path traversal).
+def check_file_name(file_name: str, *, where: str, kind: str = "signal file") -> None:
+    """Refuse a name that is not that of a file in the folder at hand, on any system (path traversal, devices).
 
     Raises
     ------
     InvalidSignalError
-        If the name is empty, ``-``, ``~``, has a folder, a drive or control characters.
+        If the name is empty, ``-``, ``~``, has a folder, a drive, a ``:``, control characters, a dot or space at its
+        end, or is one that Windows keeps for devices, such as ``CON`` or ``nul.dat``.
     """
-    is_plain = file_name == PurePosixPath(file_name).name == PureWindowsPath(file_name).name
+    is_plain = file_name == PurePosixPath(file_name).name == PureWindowsPath(file_name).name and ":" not in file_name
     if not is_plain or file_name in ("", ".", "..", "-", "~") or not file_name.isprintable():
         raise InvalidSignalError(
-            f"{where}: signal file {file_name!r} is not a plain file name; it must lie in the same folder as the header"
+            f"{where}: {kind} {file_name!r} is not a plain file name; it must lie in the same folder as the header"
         )
+    if file_name[-1] in ". " or _DEVICE.fullmatch(file_name.partition(".")[0].rstrip()):
+        raise InvalidSignalError(f"{where}: {kind} {file_name!r} has a name that Windows keeps for itself; rename it")
 
 
 def updated_content(header: WfdbHeader, fields: Mapping[int, tuple[int | None, int | None]]) -> bytes:
@@ -301,8 +305,9 @@ def _parse_record_line(line: _Line) -> RecordLine:
     if not name.isprintable() or n_signals is None or not re.fullmatch(r"\d{1,9}", n_signals):
         raise line.error("not a WFDB header: the record line must read 'NAME NUMBER_OF_SIGNALS [RATE [SAMPLES ...]]'")
     if slash:
+        segments = n_segments if n_segments.isdecimal() else repr(n_segments)
         raise line.error(
-            f"{name!r} is a multi-segment record ({n_segments} segments), which is not supported yet; "
+            f"{name!r} is a multi-segment record ({segments} segments), which is not supported yet; "
             "compress its segments one by one"
         )
     rate = _RATE.fullmatch(line.text(2) or "")

@@ -1,15 +1,19 @@
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sancodec.cli import main
+from sancodec.datasets.wfdb_record import read_wfdb
 
 DATA = Path(__file__).resolve().parents[1] / "data"
+COMMAND = [sys.executable, "-c", "from sancodec.cli import main; main()"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
     return call
 
 
+def piped(*arguments: str | Path, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run the command in a process of its own, with bytes on its standard streams."""
+    return subprocess.run([*COMMAND, *map(str, arguments)], input=given, capture_output=True, check=False)
+
+
 @pytest.fixture
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The ten-second record, alone in an empty folder that is the working directory; its header."""
@@ -47,6 +56,14 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(DATA / f"100_10s{suffix}", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "100_10s.hea"
+
+
+@pytest.fixture
+def long_array(record: Path) -> np.ndarray:
+    """``long.npy``: both leads, eight times in a row, int16 ``(2, 28800)``."""
+    samples = np.tile(np.stack(read_wfdb(record).samples), (1, 8)).astype(np.int16)
+    np.save("long.npy", samples)
+    return samples
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_an_interrupted_compression_leaves_nothing_behind(
     def interrupt(*arguments: object, **keywords: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sancodec.codec.encoder.search", interrupt)
+    monkeypatch.setattr("sancodec.codec.container.ContainerWriter.finish", interrupt)
     outcome = run("compress", record)
     assert outcome.status == 130
     assert names_in(record.parent) == ["100_10s.dat", "100_10s.hea"]

@@ -13,6 +13,8 @@ from sancodec.codec.container import (
     ContainerReader,
     ContainerWriter,
     SectionType,
+    SegmentLengths,
+    SegmentPlace,
     decode_index,
     decode_varint,
     encode_index,
@@ -31,34 +33,61 @@ from sancodec.errors import (
 CHUNKS = [b"first chunk", b"", b"third"]
 
 
-def small_file(chunks=CHUNKS):
-    file = io.BytesIO()
-    writer = ContainerWriter(file)
+def write_sections(writer):
+    """Three chunks in two segments."""
     writer.section(SectionType.HEADER, b"header")
     writer.section(SectionType.CODING, b"coding")
-    for chunk in chunks:
-        writer.section(SectionType.CHUNK, chunk)
-    assert writer.finish() == len(file.getvalue())
+    writer.section(SectionType.CHUNK, CHUNKS[0])
+    writer.section(SectionType.CODING, b"other")
+    writer.section(SectionType.CHUNK, CHUNKS[1])
+    writer.section(SectionType.CHUNK, CHUNKS[2])
+    return writer.finish()
+
+
+def small_file():
+    file = io.BytesIO()
+    assert write_sections(ContainerWriter(file)) == len(file.getvalue())
     return file.getvalue()
 
 
-def everything(content, n_chunks=3):
-    """Leading payloads and chunk payloads of a file, its end checked."""
+def segments_of(content, n_chunks=3):
+    """A reader, where its first CODING is, and its segments."""
     reader = ContainerReader(io.BytesIO(content))
-    leading, first = reader.leading_sections()
+    leading, _ = reader.leading_sections()
+    return reader, leading[-1].offset, reader.segments(leading[-1].offset, n_chunks)
+
+
+def everything(content, n_chunks=3):
+    """Payloads of HEADER, of each segment's CODING, and of its chunks; the file's end checked."""
+    reader, first, segments = segments_of(content, n_chunks)
     reader.check_end(first, n_chunks)
-    chunks = [reader.section_at(offset)[0] for offset in reader.chunk_offsets(first, n_chunks)]
-    assert all(chunk.kind == SectionType.CHUNK for chunk in chunks)
-    return [section.payload for section in leading], [chunk.payload for chunk in chunks]
+
+    def payload_at(offset, kind):
+        section, _ = reader.section_at(offset)
+        assert section.kind == kind
+        return section.payload
+
+    header = reader.leading_sections()[0][0].payload
+    return header, [
+        (
+            payload_at(place.coding, SectionType.CODING),
+            place.first_chunk,
+            [payload_at(offset, SectionType.CHUNK) for offset in place.chunks],
+        )
+        for place in segments
+    ]
 
 
 def test_sections_come_back_in_order():
-    assert everything(small_file()) == ([b"header", b"coding"], CHUNKS)
+    assert everything(small_file()) == (b"header", [(b"coding", 0, CHUNKS[:1]), (b"other", 1, CHUNKS[1:])])
 
 
-@pytest.mark.parametrize("n_chunks", [0, 2, 4])
-def test_a_file_of_another_number_of_chunks_than_promised_is_refused(n_chunks):
-    with pytest.raises(CorruptError, match=f"3 chunks; the header promises {n_chunks}"):
+@pytest.mark.parametrize(
+    ("n_chunks", "message"),
+    [(1, "2 segments of 1 chunks"), (2, "segment of 2 chunks; 1 are left"), (4, "3 chunks; the header promises 4")],
+)
+def test_a_file_of_another_number_of_chunks_than_promised_is_refused(n_chunks, message):
+    with pytest.raises(CorruptError, match=message):
         everything(small_file(), n_chunks)
 
 
@@ -74,12 +103,7 @@ def test_a_file_is_written_without_seeking():
             raise AssertionError("a pipe cannot seek")
 
     pipe = Pipe()
-    writer = ContainerWriter(pipe)
-    writer.section(SectionType.HEADER, b"header")
-    writer.section(SectionType.CODING, b"coding")
-    for chunk in CHUNKS:
-        writer.section(SectionType.CHUNK, chunk)
-    writer.finish()
+    write_sections(ContainerWriter(pipe))
     assert pipe.written == small_file()
 
 
@@ -165,32 +189,37 @@ def test_a_damaged_section_is_named_with_its_place():
         reader.section_at(place - 5)
 
 
-def test_chunks_are_found_by_walking_when_the_index_is_damaged():
+def test_segments_are_found_by_walking_when_the_index_is_damaged():
     content = small_file()
-    intact = ContainerReader(io.BytesIO(content))
-    _, first = intact.leading_sections()
-    offsets = intact.chunk_offsets(first, 3)
+    _, first, expected = segments_of(content)
     index = struct.unpack("<Q", content[-12:-4])[0]
     for position in range(index, len(content)):
         altered = bytearray(content)
         altered[position] ^= 0x55
-        reader = ContainerReader(io.BytesIO(bytes(altered)))
-        assert reader.chunk_offsets(first, 3) == offsets
+        reader, _, found = segments_of(bytes(altered))
+        assert found == expected
         with pytest.raises(FormatError):
             reader.check_end(first, 3)
     for length in range(index, len(content)):
-        assert ContainerReader(io.BytesIO(content[:length])).chunk_offsets(first, 3) == offsets
+        assert segments_of(content[:length])[2] == expected
 
 
-def test_chunks_after_a_damaged_one_are_still_found():
+def test_a_file_cut_within_a_chunk_has_the_chunks_before():
+    content = small_file()
+    _, _, (one, two) = segments_of(content)
+    assert segments_of(content[: two.chunks[1] + 3])[2] == [one, SegmentPlace(two.coding, 1, two.chunks[:1])]
+    assert segments_of(content[: two.chunks[0] - 1])[2] == [one]
+
+
+def test_chunks_and_segments_after_damaged_ones_are_still_found():
     content = bytearray(small_file())
     content[content.index(b"first")] ^= 1
-    reader = ContainerReader(io.BytesIO(bytes(content)))
-    _, first = reader.leading_sections()
-    damaged, *others = reader.chunk_offsets(first, 3)
-    with pytest.raises(CorruptError):
-        reader.section_at(damaged)
-    assert [reader.section_at(offset)[0].payload for offset in others] == CHUNKS[1:]
+    content[content.index(b"other")] ^= 1
+    reader, _, (one, two) = segments_of(bytes(content))
+    for damaged in (one.chunks[0], two.coding):
+        with pytest.raises(CorruptError):
+            reader.section_at(damaged)
+    assert [reader.section_at(offset)[0].payload for offset in two.chunks] == CHUNKS[1:]
 
 
 def test_bytes_between_the_last_chunk_and_the_index_are_refused():
@@ -204,11 +233,17 @@ def test_bytes_between_the_last_chunk_and_the_index_are_refused():
 @pytest.mark.parametrize(
     "index",
     [
-        encode_index(10**6, [16, 9, 14]),
-        encode_index(2**62, [16, 9, 14]),
-        encode_index(12, [2**62] * 3),
-        encode_varints([42, 4, 16, 9, 14]),
-        encode_varints([42]),
+        *(encode_varints([first, 2, 15, 1, 20, 14, 2, 9, 14]) for first in (26, 28, 10**6, 2**62)),
+        encode_varints([27, 2, 15, 1, 2**62, 14, 2, 9, 14]),
+        encode_varints([27, 2, 15, 1, 20, 14, 2, 9, 13]),
+        encode_varints([27, 2, 15, 1, 20, 14, 2, 9, 15]),
+        encode_varints([27, 2, 16, 1, 19, 14, 2, 9, 14]),
+        encode_varints([27, 2, 15, 2, 20, 14, 1, 9, 14]),
+        encode_varints([27, 1, 15, 3, 20, 23, 14]),
+        encode_varints([27, 3, 15, 1, 20, 14, 1, 9, 14, 0]),
+        encode_varints([27, 2, 15, 1, 20, 14, 2, 9, 14, 0]),
+        encode_varints([27, 0]),
+        encode_varints([27]),
         b"",
         b"\xff" * 9,
         b"\x80",
@@ -219,16 +254,32 @@ def test_an_index_that_makes_no_sense_is_refused(index):
     place = struct.unpack("<Q", content[-12:-4])[0]
     head = struct.pack("<BI", SectionType.INDEX, len(index))
     section = head + index + struct.pack("<I", zlib.crc32(index, zlib.crc32(head)))
-    reader = ContainerReader(io.BytesIO(content[:place] + section + content[-12:]))
-    _, first = reader.leading_sections()
+    reader, first, _ = segments_of(content[:place] + section + content[-12:])
     with pytest.raises(FormatError):
         reader.check_end(first, 3)
 
 
-@given(st.integers(0, 2**40), st.lists(st.integers(0, 2**40), max_size=20))
-def test_an_index_comes_back_as_offsets_and_the_end(first, lengths):
-    offsets = decode_index(encode_index(first, lengths), n_chunks=len(lengths))
-    assert offsets == [first + sum(lengths[:count]) for count in range(len(lengths) + 1)]
+def test_the_indexes_refused_above_differ_from_the_right_one():
+    content = small_file()
+    assert encode_varints([27, 2, 15, 1, 20, 14, 2, 9, 14]) in content
+
+
+lengths = st.integers(0, 2**40)
+
+
+@given(lengths, st.lists(st.builds(SegmentLengths, lengths, st.lists(lengths, min_size=1, max_size=5)), min_size=1))
+def test_an_index_comes_back_as_places_and_the_end(first, segments):
+    n_chunks = sum(len(segment.chunks) for segment in segments)
+    places, end = decode_index(encode_index(first, segments), n_chunks=n_chunks)
+    offset, chunk = first, 0
+    for place, segment in zip(places, segments, strict=True):
+        assert (place.coding, place.first_chunk) == (offset, chunk)
+        offset += segment.coding
+        for found, length in zip(place.chunks, segment.chunks, strict=True):
+            assert found == offset
+            offset += length
+        chunk += len(segment.chunks)
+    assert end == offset
 
 
 @given(st.lists(st.integers(0, 2**63 - 1)))

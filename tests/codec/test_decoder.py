@@ -36,9 +36,7 @@ def samples(content):
 
 
 def chunk_offsets(content):
-    reader = ContainerReader(io.BytesIO(content))
-    _, first = reader.leading_sections()
-    return reader.chunk_offsets(first, 4)
+    return [offset for place in reader_of(content).segments for offset in place.chunks]
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 1), (1, 3), (2, 4), (3, 4), (0, 4), (2, 2)])
@@ -97,8 +95,9 @@ def test_channels_without_lanes_give_samples_or_a_format_error(silent):
     (header_section, coding_section), first = reader.leading_sections()
     header = decode_header(header_section.payload)
     models = BANKS[:1]
-    codings, measured, lengths = decode_coding(coding_section.payload, header, models)
-    fields = payload.split_fields(reader.section_at(first)[0].payload, "chunk 0")
+    coding = decode_coding(coding_section.payload, header, models)
+    codings = list(coding.codings)
+    fields = payload.split_fields(reader.section_at(first)[0].payload, "chunk 0", has_residuals=False)
     streams = payload.decode_class_coefficients(fields.coefficients, 2, "chunk 0")
     for channel in silent:
         profile = codings[channel].profile
@@ -109,10 +108,7 @@ def test_channels_without_lanes_give_samples_or_a_format_error(silent):
     file = io.BytesIO()
     writer = ContainerWriter(file)
     writer.section(SectionType.HEADER, header_section.payload)
-    writer.section(
-        SectionType.CODING,
-        encode_coding(codings, measured, models=models, kernel_lengths=lengths, coder=header.coder),
-    )
+    writer.section(SectionType.CODING, encode_coding(replace(coding, codings=codings), models=models))
     altered = replace(fields, coefficients=payload.encode_class_coefficients(streams))
     writer.section(SectionType.CHUNK, payload.join_fields(altered))
     writer.finish()

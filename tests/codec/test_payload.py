@@ -11,6 +11,7 @@ from sancodec.codec.beats import BeatKernels, Events
 from sancodec.codec.container import encode_varints, zstd_compress
 from sancodec.codec.event_stream import ChunkEvents
 from sancodec.codec.rans import EncodedStream
+from sancodec.codec.residual_stream import ResidualTables
 from sancodec.codec.synthesis import ChannelCoding
 from sancodec.errors import CorruptError, FormatError, LimitExceededError, TruncatedError
 
@@ -26,17 +27,26 @@ def test_the_digest_is_that_of_place_coding_and_samples():
     assert payload.digest_of(samples, chunk=4, coding_crc=0x04030201) != expected
 
 
-@given(st.integers(0, 2**32 - 1), st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=50))
-def test_the_fields_of_a_chunk_come_back(digest, events, raw, coefficients):
-    fields = payload.ChunkFields(digest, events, raw, coefficients)
-    assert payload.split_fields(payload.join_fields(fields), "chunk 0") == fields
+@given(
+    st.integers(0, 2**32 - 1),
+    st.binary(max_size=300),
+    st.binary(max_size=300),
+    st.binary(max_size=50),
+    st.none() | st.binary(max_size=50),
+)
+def test_the_fields_of_a_chunk_come_back(digest, events, raw, coefficients, residuals):
+    fields = payload.ChunkFields(digest, events, raw, coefficients, residuals)
+    content = payload.join_fields(fields)
+    assert payload.split_fields(content, "chunk 0", has_residuals=residuals is not None) == fields
 
 
-def test_fields_cut_within_events_or_raw_bits_are_refused():
-    content = payload.join_fields(payload.ChunkFields(1, b"events", b"raw", b""))
+@pytest.mark.parametrize("residuals", [None, b""])
+def test_fields_cut_within_events_raw_bits_or_coefficients_are_refused(residuals):
+    coefficients = b"" if residuals is None else b"coefficients"
+    content = payload.join_fields(payload.ChunkFields(1, b"events", b"raw", coefficients, residuals))
     for length in range(len(content)):
         with pytest.raises(TruncatedError, match="chunk 0"):
-            payload.split_fields(content[:length], "chunk 0")
+            payload.split_fields(content[:length], "chunk 0", has_residuals=residuals is not None)
 
 
 def frames(layout, pieces):
@@ -120,6 +130,63 @@ def test_too_many_lanes_are_refused():
         payload.decode_class_coefficients(content, 1, "chunk 0")
 
 
+CONTENTS = [b"\2abc", b"\xff\0"]
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+def test_residuals_come_back_from_both_layouts(layout):
+    content = frames(layout, [b"".join(CONTENTS)] if layout == 0 else CONTENTS)
+    assert payload.decode_zstd_residuals(content, 2, 6, "chunk 0") == b"".join(CONTENTS)
+    with pytest.raises(LimitExceededError):
+        payload.decode_zstd_residuals(content, 2, 5, "chunk 0")
+    with pytest.raises(CorruptError, match="1 bytes follow"):
+        payload.decode_zstd_residuals(content + b"\0", 2, 6, "chunk 0")
+    for length in range(len(content)):
+        with pytest.raises(FormatError, match="chunk 0"):
+            payload.decode_zstd_residuals(content[:length], 2, 6, "chunk 0")
+
+
+def test_residuals_have_no_layout_of_a_frame_for_each_band():
+    with pytest.raises(CorruptError, match="layout 2"):
+        payload.decode_zstd_residuals(frames(2, CONTENTS), 2, 6, "chunk 0")
+
+
+@pytest.mark.parametrize("level", [1, 3, 19])
+def test_residuals_come_back_from_the_layout_that_the_encoder_takes(level):
+    for contents in (CONTENTS, [bytes(500), b"\1" * 500]):
+        encoded = payload.encode_zstd_residuals(contents, level)
+        assert payload.decode_zstd_residuals(encoded, 2, 1000, "chunk 0") == b"".join(contents)
+
+
+TABLES = ResidualTables(5, np.zeros(2, np.int64), np.full((2, 17), 4096 // 17, np.uint16))
+
+
+def class_residuals(classes):
+    return frames(0, [classes])[1:] + payload.encode_class_coefficients(STREAMS)
+
+
+def test_classes_and_lanes_of_residuals_come_back():
+    first, second = payload.decode_class_residuals(class_residuals(b"\2\0\1"), [33, 32], TABLES, "chunk 0")
+    assert (first.classes.tolist(), second.classes.tolist()) == ([2, 0], [1])
+    assert (first.n_samples, second.n_samples) == (33, 32)
+    for found, expected in zip((first, second), STREAMS, strict=True):
+        np.testing.assert_array_equal(found.stream.states, expected.states)
+        np.testing.assert_array_equal(found.stream.words, expected.words)
+
+
+@pytest.mark.parametrize("classes", [b"\2\0", b"\2\0\1\0", b"\2\0\3"])
+def test_classes_of_too_few_or_too_many_blocks_or_of_no_table_are_refused(classes):
+    with pytest.raises(FormatError, match=r"chunk 0: (2 block classes|3 block classes up to 3|its zstd frame holds 4)"):
+        payload.decode_class_residuals(class_residuals(classes), [33, 32], TABLES, "chunk 0")
+
+
+def test_class_residuals_cut_anywhere_are_refused():
+    content = class_residuals(b"\2\0\1")
+    for length in range(len(content)):
+        with pytest.raises(FormatError, match="chunk 0"):
+            payload.decode_class_residuals(content[:length], [33, 32], TABLES, "chunk 0")
+
+
 CODINGS = [
     ChannelCoding(0, -9, 9, 0, SMALL, kernels=BeatKernels(np.ones((2, 20), np.int32), 0)),
     ChannelCoding(0, 5, 5, 0),
@@ -151,7 +218,10 @@ def test_the_events_of_a_chunk_come_back():
 @settings(max_examples=200)
 def test_any_bytes_give_parts_of_a_chunk_or_a_format_error(content):
     attempts = [
-        lambda: payload.split_fields(content, "chunk 0"),
+        lambda: payload.split_fields(content, "chunk 0", has_residuals=False),
+        lambda: payload.split_fields(content, "chunk 0", has_residuals=True),
+        lambda: payload.decode_zstd_residuals(content, 2, 100, "chunk 0"),
+        lambda: payload.decode_class_residuals(content, [100, 300], TABLES, "chunk 0"),
         lambda: payload.decode_events(content, CODINGS, [20, 0], [100, 300], [100, 100, 300], "chunk 0"),
         lambda: payload.decode_class_coefficients(content, 2, "chunk 0"),
         lambda: payload.decode_zstd_coefficients(content, BAND_COUNTS, 100, "chunk 0"),

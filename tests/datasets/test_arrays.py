@@ -1,12 +1,13 @@
 import csv
 import io
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from sancodec.codec.recording import Channel, Recording
-from sancodec.datasets.arrays import read_array, stacked, write_csv, write_npy
+from sancodec.datasets.arrays import CsvWriter, NpyWriter, open_array, read_array, stacked, write_csv, write_npy
 from sancodec.errors import InvalidSignalError
 
 
@@ -144,3 +145,140 @@ def test_a_long_recording_is_written_in_blocks():
     rows = table_of(recording([samples]))
     assert len(rows) == 100_002
     assert [float(row[1]) for row in rows[1:]] == samples.tolist()
+
+
+def in_pieces(writer, source, step):
+    for first in range(0, source.n_frames, step):
+        writer.write(source.frames(first, min(first + step, source.n_frames)))
+    writer.finish()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(40,), (1, 40), (3, 40)])
+@pytest.mark.parametrize("dtype", ["int8", ">i2", "<i4", "int64", "uint8", ">u4", "uint64"])
+def test_every_range_of_an_array_file_is_a_slice_of_all(tmp_path, monkeypatch, dtype, shape, order):
+    monkeypatch.setattr("sancodec.datasets.pieces.BLOCK_SAMPLES", 7)
+    array = np.asarray(np.arange(np.prod(shape)).reshape(shape), dtype, order=order)
+    path = saved(tmp_path / "a.npy", array)
+    whole = read_array(path, sampling_rate_hz=250)
+    np.testing.assert_array_equal(stacked(whole), array)
+    with open_array(path, sampling_rate_hz=250) as source:
+        assert (source.channels, source.source, source.n_frames) == (whole.channels, whole.source, 40)
+        assert (source.frame_rate_hz, source.side_files) == (250, ())
+        for first, last in [(0, 40), (0, 0), (40, 40), (3, 11), (39, 40)]:
+            for ours, expected in zip(source.frames(first, last), whole.frames(first, last), strict=True):
+                assert ours.dtype == np.int32
+                np.testing.assert_array_equal(ours, expected)
+        for first, last in [(-1, 2), (0, 41), (3, 2)]:
+            with pytest.raises(IndexError, match="the array has frames 0 to 40"):
+                source.frames(first, last)
+
+
+def test_a_value_beyond_32_bits_is_found_in_a_late_block(tmp_path, monkeypatch):
+    monkeypatch.setattr("sancodec.datasets.pieces.BLOCK_SAMPLES", 7)
+    array = np.zeros((2, 100), np.int64)
+    array[1, 97] = -(2**31) - 1
+    with pytest.raises(InvalidSignalError, match=r"a\.npy: samples reach -2147483649…0; values must fit in 32 bits"):
+        open_array(saved(tmp_path / "a.npy", array), sampling_rate_hz=1)
+
+
+@pytest.mark.parametrize(
+    "header", [b"\0", b"{'descr': '<i2', 'fortran_order': False, 'shape': (-3,)}", b"(" * 300, b"{"]
+)
+def test_a_hostile_array_header_is_refused(tmp_path, header):
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + bytes(50))
+    with pytest.raises(InvalidSignalError, match=r"a\.npy"):
+        open_array(path, sampling_rate_hz=1)
+
+
+@pytest.mark.parametrize("rate_hz", [0, -1, float("nan"), float("inf"), Fraction(2**62)])
+def test_an_array_file_with_an_impossible_rate_is_refused(tmp_path, rate_hz):
+    with pytest.raises(InvalidSignalError, match=r"a\.npy: sampling rate"):
+        open_array(saved(tmp_path / "a.npy", np.arange(3)), sampling_rate_hz=rate_hz)
+
+
+@pytest.mark.parametrize("step", [1, 7, 100])
+@pytest.mark.parametrize("shape", [(40,), (1, 40), (3, 40)])
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int64", "uint32"])
+def test_pieces_make_the_array_that_numpy_saves(tmp_path, dtype, shape, step):
+    array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    with open_array(saved(tmp_path / "a.npy", array), sampling_rate_hz=250) as source:
+        for value_ranges in (None, [(0, 127)] * len(source.channels)):
+            with (tmp_path / "b.npy").open("wb") as file:
+                in_pieces(NpyWriter(source, file, value_ranges), source, step)
+            assert (tmp_path / "b.npy").read_bytes() == (tmp_path / "a.npy").read_bytes()
+
+
+def test_an_array_is_written_where_the_file_stands():
+    source = recording([[1, 2, 3], [4, 5, 6]])
+    file, expected = io.BytesIO(b"before"), io.BytesIO()
+    file.seek(6)
+    in_pieces(NpyWriter(source, file), source, 1)
+    np.save(expected, stacked(source))
+    assert file.getvalue() == b"before" + expected.getvalue()
+    assert file.tell() == len(file.getvalue())
+
+
+def test_one_piece_needs_no_seeking():
+    class Pipe(io.BytesIO):
+        def seek(self, *_):
+            raise OSError("a pipe")
+
+        tell = seek
+
+    source, file, expected = recording([[1, 2, 3], [4, 5, 6]]), Pipe(), io.BytesIO()
+    write_npy(source, file)
+    np.save(expected, stacked(source))
+    assert file.getvalue() == expected.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value_ranges", "dtype"), [(None, "i2"), ([(0, 9)], "i2"), ([(-32768, 32767)], "i2"), ([(0, 32768)], "i4")]
+)
+def test_the_dtype_of_an_array_stays_where_it_holds_the_value_ranges(value_ranges, dtype):
+    source, file = recording([[1, 2, 3]], source="array:i2:1"), io.BytesIO()
+    in_pieces(NpyWriter(source, file, value_ranges), source, 2)
+    file.seek(0)
+    assert np.load(file).dtype == dtype
+
+
+def test_values_outside_the_ranges_that_chose_the_dtype_are_refused():
+    source = recording([[1, 2, 300]], source="array:u1:1")
+    writer = NpyWriter(source, io.BytesIO(), [(0, 255)])
+    with pytest.raises(InvalidSignalError, match="channel 0: samples of 1 to 300 do not fit uint8"):
+        writer.write(source.samples)
+
+
+@pytest.mark.parametrize("step", [1, 7, 100])
+def test_pieces_make_the_same_table(step):
+    channels = [Channel("MLII", "mV", 200.0, 1024), Channel("b", minimum=-98, invalid=-99)]
+    source = recording([np.arange(20), [-99, 5] * 10], channels, 360)
+    whole, file = io.BytesIO(), io.BytesIO()
+    write_csv(source, whole)
+    in_pieces(CsvWriter(source, file), source, step)
+    assert file.getvalue() == whole.getvalue()
+
+
+@pytest.mark.parametrize("writer_of", [NpyWriter, CsvWriter])
+def test_missing_frames_and_different_rates_are_refused(writer_of):
+    source = recording([[1, 2, 3]])
+    writer = writer_of(source, io.BytesIO())
+    writer.write(source.frames(0, 2))
+    with pytest.raises(InvalidSignalError, match="2 of the 3 frames"):
+        writer.finish()
+    mixed = recording([[1, 2], [1, 2, 3, 4]], [Channel("a"), Channel("b", samples_per_frame=2)])
+    with pytest.raises(InvalidSignalError, match="--to wfdb"):
+        writer_of(mixed, io.BytesIO())
+
+
+def test_a_long_array_is_read_and_written_in_little_memory(tmp_path):
+    for order in ("C", "F"):
+        saved(tmp_path / "a.npy", np.asarray(np.ones((12, 1_000_000), np.int64), order=order))
+        tracemalloc.start()
+        with open_array(tmp_path / "a.npy", sampling_rate_hz=500) as source, (tmp_path / "b.npy").open("wb") as file:
+            in_pieces(NpyWriter(source, file), source, 20_000)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak_bytes < 15e6  # of 96 MB
+        np.testing.assert_array_equal(np.load(tmp_path / "b.npy", mmap_mode="r")[:, ::1000], 1)

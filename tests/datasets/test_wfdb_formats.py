@@ -1,3 +1,5 @@
+import errno
+import io
 import subprocess
 import sys
 import time
@@ -8,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sancodec.datasets import wfdb_flac
+from sancodec.datasets.wfdb_flac import FlacEncoder, FlacReader, decode_flac, encode_flac
 from sancodec.datasets.wfdb_formats import (
     SAMPLE_FORMATS,
     add_up_differences,
     checksum,
-    decode_flac,
-    encode_flac,
     has_unused_bits,
     n_bytes_of,
     n_samples_in,
@@ -21,7 +23,7 @@ from sancodec.datasets.wfdb_formats import (
     take_differences,
     unpack_samples,
 )
-from sancodec.errors import InvalidSignalError, MissingDependencyError
+from sancodec.errors import InvalidSignalError, MissingDependencyError, SancodecError
 
 PACKED = [code for code, row in SAMPLE_FORMATS.items() if not row.is_flac]
 FLAC = [code for code, row in SAMPLE_FORMATS.items() if row.is_flac]
@@ -183,3 +185,41 @@ def test_a_record_of_mitdb_packs_and_unpacks_in_milliseconds():
         unpack_samples(packed, code=212, n_samples=len(samples))
         durations_s.append(max(middle_s - start_s, time.perf_counter() - middle_s))
     assert min(durations_s) < 0.015
+
+
+def test_a_full_disk_under_a_flac_stream_is_an_error(monkeypatch):
+    monkeypatch.setattr(wfdb_flac, "SpooledTemporaryFile", lambda max_size: FullDisk())
+    rows = np.random.default_rng(0).integers(-30_000, 30_000, (100_000, 1)).astype(np.int32)
+    encoder = FlacEncoder(code=516, n_channels=1)
+    with pytest.raises(SancodecError, match="temporary file of a FLAC stream cannot be written: No space left"):
+        encoder.write(rows)
+    encoder.close()
+
+
+class FullDisk(io.BytesIO):
+    """Takes 10 kB."""
+
+    def write(self, data):
+        if self.tell() + len(data) > 10_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+def test_flac_is_the_same_however_its_rows_are_cut():
+    rows = np.random.default_rng(0).integers(-3000, 3000, (20_000, 3)).astype(np.int32)
+    encoder = FlacEncoder(code=516, n_channels=3)
+    for first in range(0, 20_000, 777):
+        encoder.write(rows[first : first + 777])
+    assert encoder.finish().read() == encode_flac(rows, code=516)
+    encoder.close()
+
+
+def test_any_rows_of_a_flac_stream_are_a_slice_of_all():
+    rows = np.random.default_rng(0).integers(-3000, 3000, (20_000, 3)).astype(np.int32)
+    reader = FlacReader(io.BytesIO(encode_flac(rows, code=516)), code=516, n_channels=3)
+    assert reader.n_rows == 20_000
+    for first, last in [(0, 20_000), (0, 0), (5, 9), (9, 4096), (19_999, 20_000), (0, 1), (4095, 4097)]:
+        np.testing.assert_array_equal(reader.rows(first, last), rows[first:last])
+    with pytest.raises(InvalidSignalError, match="breaks off after 20000"):
+        reader.rows(19_990, 20_001)
+    reader.close()

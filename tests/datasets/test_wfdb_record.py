@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sancodec.codec.recording import Channel, Recording, SideFile
-from sancodec.datasets.wfdb_formats import SAMPLE_FORMATS, encode_flac
+from sancodec.datasets.wfdb_flac import encode_flac
+from sancodec.datasets.wfdb_formats import SAMPLE_FORMATS
 from sancodec.datasets.wfdb_record import read_wfdb, write_wfdb
 from sancodec.errors import InvalidSignalError, OutputExistsError, SancodecError
 

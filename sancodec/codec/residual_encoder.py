@@ -1,0 +1,193 @@
+"""Decide and encode the residual layer of a segment's channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec import residual
+from sancodec.codec.channel import EncodedChannel
+from sancodec.codec.chunks import Part
+from sancodec.codec.residual import Plane, ResidualCoding, corrections
+from sancodec.codec.residual_fit import Fit, Key, Pieces, best_fit, channel_order, nearest_channels, piece_starts, solved
+from sancodec.codec.residual_stream import plan_tables
+
+RESTART_SAMPLES = 2048
+_PIECE_SAMPLES = 4096
+_N_PIECES = 16
+_OWN_LAGS = 24
+_APPROXIMATION_LAGS = 12
+_FEW_OWN_LAGS = 16
+_BLOCK_EXPONENTS = (5, 16)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResidualJob:
+    """A channel that gets a residual layer.
+
+    Parameters
+    ----------
+    target
+        int64 ``(sample,)``: what is to be decoded, less the offset; missing samples bridged.
+    approximation
+        int64 ``(sample,)``, less the offset; None without a cascade.
+    bound
+        Largest error allowed.
+    """
+
+    channel: int
+    target: NDArray[np.int64]
+    approximation: NDArray[np.int64] | None
+    low: int
+    high: int
+    bound: int
+    chunk_length: int
+
+    @property
+    def restart(self) -> int:
+        """Without an approximation, predictions should start anew as rarely as they can."""
+        return self.chunk_length if self.approximation is None else min(RESTART_SAMPLES, self.chunk_length)
+
+
+def own_keys(job: ResidualJob, *, n_own: int = _OWN_LAGS) -> list[Key]:
+    """The channel's own samples before, and its approximation around."""
+    keys: list[Key] = [(job.channel, True, lag) for lag in range(1, n_own + 1)]
+    if job.approximation is not None:
+        keys += [(job.channel, False, lag) for lag in range(-_APPROXIMATION_LAGS, _APPROXIMATION_LAGS + 1)]
+    return keys
+
+
+def pieces_of(jobs: Sequence[ResidualJob]) -> Pieces:
+    """Evenly spaced parts of all channels, which have one rate."""
+    n_samples = len(jobs[0].target)
+    length = min(_PIECE_SAMPLES, n_samples)
+    starts = piece_starts(n_samples, length, _N_PIECES)
+    at = np.array(starts)[:, None] + np.arange(length)
+    samples = {job.channel: job.target[at].astype(np.float64) for job in jobs}
+    approximations = {
+        job.channel: job.approximation[at].astype(np.float64) for job in jobs if job.approximation is not None
+    }
+    return Pieces(samples, approximations, n_samples / (len(starts) * length))
+
+
+def expected_bits(job: ResidualJob, coding: ResidualCoding, pieces: Pieces) -> float:
+    """Bits of the codes in the whole segment, from really encoding the pieces; own references only."""
+    samples = pieces.samples[job.channel].astype(np.int64)
+    approximation = pieces.approximations.get(job.channel)
+    rows = np.zeros(samples.shape, np.int64) if approximation is None else approximation.astype(np.int64)
+    plane = Plane(rows, job.low, job.high)
+    sums = residual.reference_sums(job.channel, coding, {job.channel: plane}, {})
+    _, codes = residual.encode_level([coding], [plane], [sums], [samples])
+    return min(plan_tables(list(codes[0]), exponent)[1] for exponent in _BLOCK_EXPONENTS) * pieces.factor
+
+
+def plan_alone(job: ResidualJob) -> Fit:
+    """The better of plain corrections and prediction, from the channel itself only."""
+    pieces = pieces_of([job])
+    options = []
+    if job.approximation is not None and job.bound:
+        plain = corrections(job.channel, job.bound)
+        options.append(Fit(plain, expected_bits(job, plain, pieces)))
+    sets = [own_keys(job), own_keys(job, n_own=_FEW_OWN_LAGS)]
+    fit = best_fit(pieces, job.channel, sets, bound=job.bound, restart=job.restart)
+    options.append(Fit(fit.coding, expected_bits(job, fit.coding, pieces)))
+    return min(options, key=lambda option: option.bits)
+
+
+def plan_together(jobs: Sequence[ResidualJob]) -> dict[int, ResidualCoding]:
+    """Predictions of channels of one rate from themselves and from each other."""
+    pieces = pieces_of(jobs)
+    by_channel = {job.channel: job for job in jobs}
+    order = channel_order(pieces, list(by_channel)) if len(jobs) > 1 else list(by_channel)
+    planned: dict[int, ResidualCoding] = {}
+    for position, channel in enumerate(order):
+        job, known = by_channel[channel], order[:position]
+        sets = [own_keys(job), own_keys(job, n_own=_FEW_OWN_LAGS), own_keys(job, n_own=8)]
+        if known:
+            sets += _with_channels(job, known, nearest_channels(pieces, channel, known), by_channel)
+        planned[channel] = best_fit(pieces, channel, sets, bound=job.bound, restart=job.restart).coding
+    return planned
+
+
+def _with_channels(
+    job: ResidualJob, known: Sequence[int], nearest: Sequence[int], jobs: Mapping[int, ResidualJob]
+) -> list[list[Key]]:
+    """Sets of regressors from channels decoded before: a few lags of few, many lags of some, and all at lag 0."""
+
+    def lags(channels: Sequence[int], first: int, last: int) -> list[Key]:
+        return [(channel, True, lag) for channel in channels for lag in range(first, last + 1)]
+
+    few, some = nearest[:2], nearest[:4]
+    rest = [channel for channel in nearest[4:]]
+    short = own_keys(job, n_own=_FEW_OWN_LAGS)
+    sets = [
+        own_keys(job, n_own=8) + lags(nearest[:3], 0, 1),
+        short + lags(few, -1, 2),
+        short + lags(some, -2, 4) + lags(rest, 0, 0),
+        short + lags(some, 0, 12) + lags(rest, 0, 0),
+        own_keys(job) + lags(nearest[:1], -12, 12),
+    ]
+    if len(nearest) > 4:
+        sets.append(short + lags(nearest[:8], -4, 8) + lags(nearest[8:], 0, 0))
+    return sets
+
+
+def encode_layer(
+    jobs: Sequence[ResidualJob], codings: Mapping[int, ResidualCoding], parts: Sequence[Part]
+) -> dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Decoded samples, less the offset, and codes of every channel; int64 ``(sample,)`` each.
+
+    Parameters
+    ----------
+    parts
+        Chunks of the channels, all of one rate.
+    """
+    by_channel = {job.channel: job for job in jobs}
+    pieces: dict[int, tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]] = {job.channel: ([], []) for job in jobs}
+    levels = residual.decoding_levels(codings)
+    for part in parts:
+        span = slice(part.first_sample, part.first_sample + part.n_chunks * part.length)
+        planes, decoded = {}, {}
+        for job in jobs:
+            rows = np.zeros((part.n_chunks, part.length), np.int64)
+            if job.approximation is not None:
+                rows += job.approximation[span].reshape(rows.shape)
+            planes[job.channel] = Plane(rows, job.low, job.high)
+        for level in levels:
+            sums = [residual.reference_sums(channel, codings[channel], planes, decoded) for channel in level]
+            targets = [by_channel[channel].target[span].reshape(part.n_chunks, part.length) for channel in level]
+            results = residual.encode_level(
+                [codings[channel] for channel in level], [planes[channel] for channel in level], sums, targets
+            )
+            for channel, rows, codes in zip(level, *results, strict=True):
+                decoded[channel] = rows
+                pieces[channel][0].append(rows.ravel())
+                pieces[channel][1].append(codes.ravel())
+    return {channel: (np.concatenate(rows), np.concatenate(codes)) for channel, (rows, codes) in pieces.items()}
+
+
+def noise_scale(target: NDArray[np.int64], channel: int = 0) -> float:
+    """Root mean square of what a prediction from own samples leaves, in stored units."""
+    job = ResidualJob(channel, target, None, 0, 0, 0, len(target))
+    pieces = pieces_of([job])
+    keys = own_keys(job, n_own=_FEW_OWN_LAGS)
+    columns = np.stack([pieces.column(key) for key in keys], axis=1)
+    wanted = pieces.column((channel, True, 0))
+    error = np.abs(wanted - columns @ solved(columns.T @ columns, columns.T @ wanted))
+    # The median is that of a normal distribution; beats and jumps count little.
+    return max(1.4826 * float(np.median(error)), math.sqrt(1 / 12))
+
+
+def with_residual(
+    encoded: EncodedChannel, coding: ResidualCoding, decoded: NDArray[np.int32], codes: NDArray[np.int64]
+) -> EncodedChannel:
+    """The same channel with a residual layer."""
+    peak = int(np.abs(codes).max(initial=0))
+    stored = codes.astype(np.int32) if peak < 2**31 else codes
+    return replace(
+        encoded, coding=replace(encoded.coding, residual=coding), decoded=decoded, codes=stored
+    )

@@ -1,0 +1,185 @@
+"""Fit the integer predictions of the residual layer by least squares, on pieces of a segment.
+
+Serves the encoder only; a decoder takes the weights from the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec.residual import MAX_WEIGHT_SHIFT, Reference, ResidualCoding
+
+_EDGE = 32
+_FIT_SAMPLES = 33_000
+_OUTLIER_MEDIANS = 12
+_RIDGE = 1e-10
+_NOISE_SHARE = 0.004
+_MIN_SHIFT = 3
+_WEIGHT_BITS = 2.0
+_REFERENCE_BITS = 20.0
+
+Key = tuple[int, bool, int]  # channel, decoded samples or approximation, lag
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pieces:
+    """Parts of a segment side by side, as if they were chunks.
+
+    Parameters
+    ----------
+    samples, approximations
+        Per channel less its offset, float64 ``(piece, sample)``.
+    factor
+        From the pieces to the whole segment.
+    """
+
+    samples: dict[int, NDArray[np.float64]]
+    approximations: dict[int, NDArray[np.float64]]
+    factor: float
+
+    def column(self, key: Key) -> NDArray[np.float64]:
+        """A regressor at all inner samples of all pieces, flat."""
+        channel, decoded, lag = key
+        source = self.samples[channel] if decoded else self.approximations[channel]
+        length = source.shape[1]
+        edge = min(_EDGE, length // 4)
+        at = np.clip(np.arange(edge, length - edge) - lag, 0, length - 1)
+        every = max(1, source.size // _FIT_SAMPLES)
+        return source[::every, at].ravel()
+
+
+def piece_starts(n_samples: int, length: int, count: int) -> list[int]:
+    """Where evenly spaced pieces begin."""
+    count = max(1, min(count, n_samples // length))
+    return np.unique(np.linspace(0, n_samples - length, count).astype(int)).tolist()
+
+
+def channel_order(pieces: Pieces, channels: Sequence[int]) -> list[int]:
+    """Channels by how much they tell of the others' slopes: a pivoted Cholesky factorisation of the correlation."""
+    slopes = np.stack([np.diff(pieces.samples[channel], axis=1).ravel() for channel in channels])
+    covariance = slopes @ slopes.T
+    scale = np.sqrt(np.maximum(np.diag(covariance), 1e-9))
+    rest = covariance / np.outer(scale, scale)
+    left, order = list(range(len(channels))), []
+    while left:
+        told = [float((rest[index, left] ** 2).sum() / rest[index, index]) if rest[index, index] > 1e-6 else 0.0 for index in left]
+        pivot = left.pop(int(np.argmax(told)))
+        order.append(channels[pivot])
+        if rest[pivot, pivot] > 1e-6:
+            rest = rest - np.outer(rest[:, pivot], rest[pivot]) / rest[pivot, pivot]
+    return order
+
+
+def nearest_channels(pieces: Pieces, channel: int, known: Sequence[int]) -> list[int]:
+    """Known channels, those first whose slopes are most correlated with the channel's."""
+    own = np.diff(pieces.samples[channel], axis=1).ravel()
+    own_norm = max(float(np.linalg.norm(own)), 1e-9)
+    similarity = []
+    for each in known:
+        other = np.diff(pieces.samples[each], axis=1).ravel()
+        similarity.append(abs(float(own @ other)) / max(float(np.linalg.norm(other)), 1e-9) / own_norm)
+    return [known[index] for index in np.argsort(-np.array(similarity), kind="stable")]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """A prediction and what it is expected to cost in the whole segment, in bits, weights included."""
+
+    coding: ResidualCoding
+    bits: float
+
+
+def best_fit(
+    pieces: Pieces, channel: int, sets: Sequence[Sequence[Key]], *, bound: int, restart: int
+) -> Fit:
+    """The set of regressors that codes the channel in the fewest bits.
+
+    Parameters
+    ----------
+    sets
+        Regressors to choose from; the channel's own samples at lags 1, 2 … without gaps, and any references.
+    """
+    keys = list(dict.fromkeys(key for each in sets for key in each))
+    columns = np.stack([pieces.column(key) for key in keys], axis=1)
+    target = pieces.column((channel, True, 0))
+    first = list(sets[0])
+    at = [keys.index(key) for key in first]
+    gram = columns[:, at].T @ columns[:, at]
+    error = target - columns[:, at] @ solved(gram, columns[:, at].T @ target)
+    # Electrodes come off and amplifiers saturate: what no prediction can follow must not spoil the weights.
+    kept = np.abs(error) <= _OUTLIER_MEDIANS * (float(np.median(np.abs(error))) + 0.5)
+    if not kept.all():
+        columns, target = columns[kept], target[kept]
+    gram, moments = columns.T @ columns, columns.T @ target
+    energy = float(target @ target)
+    fits = []
+    for each in sets:
+        at = [keys.index(key) for key in each]
+        sub, moment = gram[np.ix_(at, at)], moments[at]
+        weights = solved(sub, moment)
+        left = max(energy - 2 * float(weights @ moment) + float(weights @ sub @ weights), 0.0)
+        coding, noise, weight_bits = _quantised(channel, each, weights, sub, left, bound=bound, restart=restart)
+        variance = (left + noise) / len(target)
+        n_samples = pieces.samples[channel].size * pieces.factor
+        bits = n_samples * 0.5 * np.log2(2 * np.pi * np.e * (variance / (2 * bound + 1) ** 2 + 1 / 12))
+        fits.append(Fit(coding, float(bits) + weight_bits))
+    return min(fits, key=lambda fit: fit.bits)
+
+
+def solved(gram: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.float64]:
+    ridge = _RIDGE * max(float(np.trace(gram)) / len(gram), 1e-9)
+    solution: NDArray[np.float64] = np.linalg.solve(gram + ridge * np.eye(len(gram)), moments)
+    return solution
+
+
+def _quantised(
+    channel: int,
+    keys: Sequence[Key],
+    weights: NDArray[np.float64],
+    gram: NDArray[np.float64],
+    error_energy: float,
+    *,
+    bound: int,
+    restart: int,
+) -> tuple[ResidualCoding, float, float]:
+    """Integer weights: the rounding of each is made up for by those after it; also what it adds, and its bits."""
+    ridge = _RIDGE * max(float(np.trace(gram)) / len(gram), 1e-9)
+    # Upper triangular root of the inverse: row i says how later weights make up for an error of weight i.
+    inverse = np.linalg.inv(gram + ridge * np.eye(len(gram)))
+    root = np.linalg.cholesky((inverse + inverse.T) / 2).T
+    integers = np.zeros(len(weights), np.int64)
+    noise = 0.0
+    for shift in range(_MIN_SHIFT, MAX_WEIGHT_SHIFT + 1):
+        scaled = weights * 2.0**shift
+        for index in range(len(weights)):
+            integers[index] = round(float(scaled[index]))
+            error = (scaled[index] - integers[index]) / root[index, index]
+            scaled[index:] -= error * root[index, index:]
+        difference = integers * 2.0**-shift - weights
+        noise = max(float(difference @ gram @ difference), 0.0)
+        if noise <= _NOISE_SHARE * error_energy:
+            break
+    coding = _coding_of(channel, keys, integers, shift, bound=bound, restart=restart)
+    bits = float(np.sum(_WEIGHT_BITS + np.log2(1 + np.abs(integers)))) + _REFERENCE_BITS * len(coding.references)
+    return coding, noise, bits
+
+
+def _coding_of(
+    channel: int, keys: Sequence[Key], integers: NDArray[np.int64], shift: int, *, bound: int, restart: int
+) -> ResidualCoding:
+    by_key = dict(zip(keys, integers.tolist(), strict=True))
+    own_lags = sorted(lag for source, decoded, lag in keys if source == channel and decoded)
+    own = np.array([by_key[channel, True, lag] for lag in own_lags], np.int64)
+    references = []
+    for source, decoded in dict.fromkeys((source, decoded) for source, decoded, _ in keys):
+        if source == channel and decoded:
+            continue
+        lags = sorted(lag for other, is_decoded, lag in keys if (other, is_decoded) == (source, decoded))
+        values = np.array([by_key[source, decoded, lag] for lag in lags], np.int64)
+        if values.any():
+            references.append(Reference(source, decoded, lags[0], values))
+    return ResidualCoding(bound, restart, shift, own, tuple(references))

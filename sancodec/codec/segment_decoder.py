@@ -1,0 +1,397 @@
+"""Decode the chunks of one segment: streams to coefficients, coefficients to approximations, those to samples."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec import payload, residual, zstd_coder
+from sancodec.codec.beats import render
+from sancodec.codec.bits import BitReader, Bits
+from sancodec.codec.chunks import band_phases, base_windows, padded_length
+from sancodec.codec.class_coder import StreamBatch, StreamSymbols, decode_class_symbols, read_stream
+from sancodec.codec.coding_section import decode_coding
+from sancodec.codec.contexts import Profile
+from sancodec.codec.event_stream import ChunkEvents
+from sancodec.codec.header import CODER_CLASS, Header
+from sancodec.codec.kernels import Model
+from sancodec.codec.missing import mask_of
+from sancodec.codec.quantiser import Quantised, amplitudes_of
+from sancodec.codec.rans import EncodedStream
+from sancodec.codec.residual_stream import (
+    CodedResidual,
+    decode_residual_symbols,
+    decode_zstd_residual,
+    read_residual,
+)
+from sancodec.codec.synthesis import Engine, check_amplitudes, reconstruct
+from sancodec.errors import CorruptError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkStreams:
+    """One chunk, taken apart.
+
+    Parameters
+    ----------
+    class_streams, tokens
+        Per coded channel, under the class coder or zstd.
+    residual_streams
+        Per channel with a residual layer, under the class coder.
+    residual_content
+        Of all those channels, under zstd.
+    """
+
+    index: int
+    n_frames: int
+    digest: int
+    events: ChunkEvents
+    raw: Bits
+    class_streams: list[EncodedStream]
+    tokens: list[NDArray[np.uint8]]
+    residual_streams: list[CodedResidual]
+    residual_content: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Unit:
+    """One channel with a cascade of one chunk; ``slot`` counts those of the chunk."""
+
+    chunk: ChunkStreams
+    channel: int
+    slot: int
+
+
+class SegmentDecoder:
+    """Decodes chunks under one CODING section.
+
+    Raises
+    ------
+    FormatError
+        When the section is damaged.
+    """
+
+    def __init__(self, content: bytes, header: Header, models: tuple[Model, ...], engine: Engine) -> None:
+        self._header = header
+        self._models = models
+        self._engine = engine
+        self.coding = decode_coding(content, header, models)
+        self.codings = self.coding.codings
+        self.coding_crc = zlib.crc32(content)
+        self._cascaded = [index for index, coding in enumerate(self.codings) if coding.model is not None]
+        self._residuals = {
+            index: coding.residual for index, coding in enumerate(self.codings) if coding.residual is not None
+        }
+        self._levels = residual.decoding_levels(self._residuals)
+
+    def parse(self, index: int, content: bytes) -> ChunkStreams:
+        """Take the payload of chunk ``index`` apart.
+
+        Raises
+        ------
+        FormatError
+        """
+        where = f"chunk {index}"
+        n_frames = self._header.chunk_length(index)
+        fields = payload.split_fields(content, where, has_residuals=bool(self._residuals))
+        n_samples = [n_frames * channel.samples_per_frame for channel in self._header.channels]
+        group_lengths = [0] * len(self.coding.kernel_lengths)
+        for coding, length in zip(self.codings, n_samples, strict=True):
+            group_lengths[coding.lead_group] = length
+        events = payload.decode_events(
+            fields.events, self.codings, self.coding.kernel_lengths, group_lengths, n_samples, where
+        )
+        if not self._cascaded and (fields.coefficients or (fields.raw and not self._residuals)):
+            raise CorruptError(f"{where}: it has coefficients, but no channel has a cascade")
+        class_streams: list[EncodedStream] = []
+        tokens: list[NDArray[np.uint8]] = []
+        residual_streams: list[CodedResidual] = []
+        residual_content = b""
+        residual_samples = [n_samples[channel] for channel in self._residuals]
+        if self.coding.coder == CODER_CLASS:
+            class_streams = payload.decode_class_coefficients(fields.coefficients, len(self._cascaded), where)
+            if fields.residuals is not None:
+                assert self.coding.tables is not None
+                residual_streams = payload.decode_class_residuals(
+                    fields.residuals, residual_samples, self.coding.tables, where
+                )
+        else:
+            if self._cascaded:
+                models = [self._model(channel) for channel in self._cascaded]
+                limit = sum(
+                    2 * padded_length(model, n_samples[channel]) + model.n_bands
+                    for model, channel in zip(models, self._cascaded, strict=True)
+                )
+                tokens = payload.decode_zstd_coefficients(
+                    fields.coefficients, [model.n_bands for model in models], limit, where
+                )
+            if fields.residuals is not None:
+                # A byte for the form and, at most, two tokens a sample and one at the end.
+                limit = sum(2 * count + 2 for count in residual_samples)
+                residual_content = payload.decode_zstd_residuals(
+                    fields.residuals, len(residual_samples), limit, where
+                )
+        raw = np.unpackbits(np.frombuffer(fields.raw, np.uint8))
+        return ChunkStreams(
+            index, n_frames, fields.digest, events, raw, class_streams, tokens, residual_streams, residual_content
+        )
+
+    def decode(self, batch: Sequence[ChunkStreams]) -> list[list[NDArray[np.int32]]]:
+        """Samples of every chunk, one int32 array per channel, checked against their digests.
+
+        Raises
+        ------
+        FormatError
+        """
+        result = self.unchecked(batch)
+        for chunk, channels in zip(batch, result, strict=True):
+            if payload.digest_of(channels, chunk=chunk.index, coding_crc=self.coding_crc) != chunk.digest:
+                raise CorruptError(
+                    f"chunk {chunk.index}: its samples do not match their digest; "
+                    "the file or this machine's arithmetic is at fault, and nothing of it is returned"
+                )
+        return result
+
+    def unchecked(self, batch: Sequence[ChunkStreams]) -> list[list[NDArray[np.int32]]]:
+        """Samples of every chunk before their digests are compared; for `decode` and for salvage.
+
+        Raises
+        ------
+        FormatError
+        """
+        approximations, positions = self._approximations(batch)
+        codes = self._residual_codes(batch, positions)
+        samples = self._with_residuals(batch, approximations, codes)
+        result: list[list[NDArray[np.int32]]] = []
+        for number, chunk in enumerate(batch):
+            channels: list[NDArray[np.int32]] = []
+            for channel, description in enumerate(self._header.channels):
+                length = chunk.n_frames * description.samples_per_frame
+                decoded = samples.get((number, channel))
+                if decoded is None:
+                    decoded = np.full(length, self.codings[channel].minimum, np.int32)
+                runs = chunk.events.runs[channel]
+                if len(runs):
+                    if description.invalid is None:
+                        raise CorruptError(
+                            f"chunk {chunk.index}: channel {channel} has missing samples, but no value to mark them"
+                        )
+                    decoded[mask_of(runs, length)] = description.invalid
+                channels.append(decoded)
+            result.append(channels)
+        return result
+
+    def _approximations(
+        self, batch: Sequence[ChunkStreams]
+    ) -> tuple[dict[tuple[int, int], NDArray[np.int32]], dict[int, int]]:
+        """What the cascades give, by position in the batch and channel; and how many raw bits of each chunk are read."""
+        units = [_Unit(chunk, channel, slot) for chunk in batch for slot, channel in enumerate(self._cascaded)]
+        numbers = {chunk.index: number for number, chunk in enumerate(batch)}
+        decode = self._decode_classes if self.coding.coder == CODER_CLASS else self._decode_tokens
+        quantised, positions = decode(units)
+        approximations: dict[tuple[int, int], NDArray[np.int32]] = {}
+        by_shape: dict[tuple[int, int], list[int]] = {}
+        for number, unit in enumerate(units):
+            by_shape.setdefault((unit.channel, unit.chunk.n_frames), []).append(number)
+        for (channel, _), members in by_shape.items():
+            rows = self._synthesise(
+                channel, [units[number] for number in members], [quantised[number] for number in members]
+            )
+            for number, row in zip(members, rows, strict=True):
+                approximations[numbers[units[number].chunk.index], channel] = row
+        return approximations, positions
+
+    def _residual_codes(
+        self, batch: Sequence[ChunkStreams], positions: Mapping[int, int]
+    ) -> dict[tuple[int, int], NDArray[np.int64]]:
+        """Coded differences by position in the batch and channel."""
+        codes: dict[tuple[int, int], NDArray[np.int64]] = {}
+        symbols = None
+        if self._residuals and self.coding.coder == CODER_CLASS:
+            assert self.coding.tables is not None
+            symbols = iter(
+                decode_residual_symbols(
+                    [stream for chunk in batch for stream in chunk.residual_streams], self.coding.tables
+                )
+            )
+        for number, chunk in enumerate(batch):
+            position, start = positions.get(chunk.index, 0), 0
+            reader = BitReader(chunk.raw[position:], f"chunk {chunk.index}")
+            for channel in self._residuals:
+                if symbols is not None:
+                    assert self.coding.tables is not None
+                    values, used = read_residual(next(symbols), chunk.raw[position:], self.coding.tables)
+                    position += used
+                else:
+                    length = chunk.n_frames * self._header.channels[channel].samples_per_frame
+                    values, start = decode_zstd_residual(chunk.residual_content, start, length, reader)
+                codes[number, channel] = values
+            rest = chunk.raw[position if symbols is not None else position + reader.position :]
+            if len(rest) > 7 or rest.any() or start != len(chunk.residual_content):
+                raise CorruptError(f"chunk {chunk.index}: more follows its last coefficient or residual")
+        return codes
+
+    def _with_residuals(
+        self,
+        batch: Sequence[ChunkStreams],
+        approximations: dict[tuple[int, int], NDArray[np.int32]],
+        codes: Mapping[tuple[int, int], NDArray[np.int64]],
+    ) -> dict[tuple[int, int], NDArray[np.int32]]:
+        """Samples before missing ones are marked, by position in the batch and channel."""
+        samples = dict(approximations)
+        by_length: dict[int, list[int]] = {}
+        for number, chunk in enumerate(batch):
+            by_length.setdefault(chunk.n_frames, []).append(number)
+        for n_frames, numbers in by_length.items() if self._residuals else ():
+            planes: dict[int, residual.Plane] = {}
+            decoded: dict[int, NDArray[np.int64]] = {}
+            for channel, coding in enumerate(self.codings):
+                if coding.is_constant:
+                    continue
+                length = n_frames * self._header.channels[channel].samples_per_frame
+                rows = np.zeros((len(numbers), length), np.int64)
+                if coding.model is not None:
+                    rows += np.stack([approximations[number, channel] for number in numbers]) - np.int64(coding.offset)
+                planes[channel] = residual.Plane(rows, coding.minimum - coding.offset, coding.maximum - coding.offset)
+                if coding.residual is None:
+                    decoded[channel] = rows
+            for level in self._levels:
+                given = [np.stack([codes[number, channel] for number in numbers]) for channel in level]
+                codings = [self._residuals[channel] for channel in level]
+                sums = [
+                    residual.reference_sums(channel, self._residuals[channel], planes, decoded) for channel in level
+                ]
+                rows_of = residual.decode_level(codings, [planes[channel] for channel in level], sums, given)
+                for channel, rows in zip(level, rows_of, strict=True):
+                    decoded[channel] = rows
+                    found = (rows + self.codings[channel].offset).astype(np.int32)
+                    for number, row in zip(numbers, found, strict=True):
+                        samples[number, channel] = row
+        return samples
+
+    def _synthesise(self, channel: int, units: list[_Unit], quantised: list[Quantised]) -> list[NDArray[np.int32]]:
+        coding, model = self.codings[channel], self._model(channel)
+        length = self._length(units[0])
+        stacked = Quantised(
+            [np.concatenate(bands) for bands in zip(*(each.magnitudes for each in quantised), strict=True)],
+            [np.concatenate(bands) for bands in zip(*(each.negative for each in quantised), strict=True)],
+            [],
+        )
+        amplitudes = amplitudes_of(stacked, coding.offsets, model)
+        check_amplitudes(model, amplitudes)
+        bank_sum = self._engine.synthesise(model, amplitudes)[:, :length]
+        beat_sum = None
+        if coding.kernels.n_kernels:
+            beat_sum = np.zeros(bank_sum.shape, np.int64)
+            for row, unit in zip(beat_sum, units, strict=True):
+                events = unit.chunk.events
+                row[:] = render(
+                    events.starts[coding.lead_group], events.events[channel], coding.kernels, n_samples=length
+                )
+        return list(reconstruct(coding, bank_sum, beat_sum))
+
+    def _base_at(self, units: list[_Unit], model: Model, circle: int) -> list[NDArray[np.int32]]:
+        """Profiles of units of one bank and padded length, ``(unit, window)`` per band."""
+        rows: list[list[NDArray[np.int32]]] = []
+        by_channel: dict[int, list[int]] = {}
+        for number, unit in enumerate(units):
+            by_channel.setdefault(unit.channel, []).append(number)
+        order = []
+        for channel, numbers in by_channel.items():
+            coding = self.codings[channel]
+            starts = [units[number].chunk.events.starts[coding.lead_group] for number in numbers]
+            length = max(self.coding.kernel_lengths[coding.lead_group], 1)
+            assert coding.profile is not None
+            rows.append(base_windows(model, coding.profile, band_phases(model, starts, circle, kernel_length=length)))
+            order += numbers
+        back = np.argsort(order)
+        return [np.concatenate(bands)[back] for bands in zip(*rows, strict=True)]
+
+    def _decode_classes(self, units: list[_Unit]) -> tuple[list[Quantised], dict[int, int]]:
+        batches: dict[tuple[int, int, int, int], list[int]] = {}
+        for number, unit in enumerate(units):
+            circle = padded_length(self._model(unit.channel), self._length(unit))
+            n_lanes = len(unit.chunk.class_streams[unit.slot].states)
+            n_words = len(unit.chunk.class_streams[unit.slot].words)
+            if (n_lanes > 0) != self._active(unit.channel).any() or (n_words and not n_lanes):
+                raise CorruptError(
+                    f"chunk {unit.chunk.index}: channel {unit.channel} has {n_lanes} lanes and {n_words} words"
+                )
+            key = (
+                self._models.index(self._model(unit.channel)),
+                circle,
+                n_lanes,
+                self._profile(unit.channel).weight_set,
+            )
+            if n_lanes:
+                batches.setdefault(key, []).append(number)
+        symbols: dict[int, StreamSymbols] = {}
+        for model_index, model in enumerate(self._models):
+            keys = [key for key in batches if key[0] == model_index]
+            of_model = []
+            for key in keys:
+                members = [units[number] for number in batches[key]]
+                of_model.append(
+                    StreamBatch(
+                        [unit.chunk.class_streams[unit.slot] for unit in members],
+                        key[2],
+                        key[3],
+                        self._base_at(members, model, key[1]),
+                        np.stack([self._active(unit.channel) for unit in members]),
+                    )
+                )
+            if keys:
+                for key, decoded in zip(keys, decode_class_symbols(of_model, model), strict=True):
+                    symbols.update(zip(batches[key], decoded, strict=True))
+        used_bits: dict[int, int] = {}
+        result = []
+        for number, unit in enumerate(units):
+            position = used_bits.setdefault(unit.chunk.index, 0)
+            if number not in symbols:
+                result.append(self._silence(unit))
+                continue
+            quantised, used = read_stream(symbols[number], unit.chunk.raw[position:], self._model(unit.channel))
+            used_bits[unit.chunk.index] = position + used
+            result.append(quantised)
+        return result, used_bits
+
+    def _silence(self, unit: _Unit) -> Quantised:
+        """No coefficient in any band."""
+        model = self._model(unit.channel)
+        widths = [padded_length(model, self._length(unit)) // stride for stride in model.band_strides]
+        return Quantised(
+            [np.zeros((1, width), np.int32) for width in widths], [np.zeros((1, width), bool) for width in widths], []
+        )
+
+    def _length(self, unit: _Unit) -> int:
+        return unit.chunk.n_frames * self._header.channels[unit.channel].samples_per_frame
+
+    def _model(self, channel: int) -> Model:
+        model = self.codings[channel].model
+        assert model is not None
+        return model
+
+    def _profile(self, channel: int) -> Profile:
+        profile = self.codings[channel].profile
+        assert profile is not None
+        return profile
+
+    def _active(self, channel: int) -> NDArray[np.bool_]:
+        return self._profile(channel).scale_codes > 0
+
+    def _decode_tokens(self, units: list[_Unit]) -> tuple[list[Quantised], dict[int, int]]:
+        readers: dict[int, BitReader] = {}
+        result = []
+        for unit in units:
+            chunk, model = unit.chunk, self._model(unit.channel)
+            reader = readers.setdefault(chunk.index, BitReader(chunk.raw, f"chunk {chunk.index}"))
+            circle = padded_length(model, self._length(unit))
+            magnitudes, negative = zstd_coder.decode_tokens(
+                chunk.tokens[unit.slot], [circle // stride for stride in model.band_strides], reader
+            )
+            result.append(Quantised([row[None] for row in magnitudes], [row[None] for row in negative], []))
+        return result, {index: reader.position for index, reader in readers.items()}
