@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Damage containers at random and check that no damage is silent, slow, large, or an unexpected error.
 
-    python fuzz/mutate.py --count 100000 --seed 1
+python fuzz/mutate.py --count 100000 --seed 1
+python fuzz/mutate.py --every-byte     all 255 changes of every byte of the smallest containers
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from check import decode_outcome, header_outcome, salvage_outcome
-from corpus import ECG, all_seeds
-from mutations import BYTE_MUTATIONS, mutated, sections_of
+from corpus import ECG, all_seeds, tiny
+from mutations import BYTE_MUTATIONS, Mutated, mutated, sections_of
 
 MEMORY_LIMIT = 512 << 20
 
@@ -30,7 +31,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the containers that fail")
+    parser.add_argument("--every-byte", action="store_true")
     options = parser.parse_args()
+    if options.every_byte:
+        every_byte()
+        return
     seeds = [(seed, sections_of(seed.content)) for seed in all_seeds()]
     limit_memory()
     outcomes: dict[str, Counter[str]] = {}
@@ -62,6 +67,18 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     print(f"{options.count} mutations, {n_failed} failures, slowest {slowest:.2f} s, peak memory {peak} MiB")
     sys.exit(1 if n_failed else 0)
+
+
+def every_byte() -> None:
+    """Change every byte of the smallest containers to every other value; any wrong sample ends this with an error."""
+    for seed in tiny():
+        counts: Counter[str] = Counter()
+        for place in range(len(seed.content)):
+            for change in range(1, 256):
+                content = bytearray(seed.content)
+                content[place] ^= change
+                counts[decode_outcome(Mutated("byte", bytes(content)), seed.recording)] += 1
+        print(f"{seed.name}, {len(seed.content)} bytes: {', '.join(f'{n} {what}' for what, n in counts.most_common())}")
 
 
 def limit_memory() -> None:

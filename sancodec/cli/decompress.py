@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -23,14 +23,19 @@ from sancodec.cli.files import (
     standard_output,
 )
 from sancodec.cli.progress import progress
+from sancodec.cli.salvaged import report_salvage, salvage_json
 from sancodec.cli.terminal import for_each, write_json
 from sancodec.cli.times import parse_time
+from sancodec.errors import CorruptError, TruncatedError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from sancodec.codec.decoder import RecordingReader
+    from sancodec.codec.kernels import Model
+    from sancodec.codec.salvage import SalvageReader
+    from sancodec.codec.synthesis import Engine
     from sancodec.datasets.wfdb_new_record import Ranges
 
     Pieces = Iterator[list[NDArray[np.int32]]]
@@ -56,6 +61,9 @@ _SUFFIXES = {"npy": ".npy", "csv": ".csv"}
     metavar="NAME|NUMBER",
     help="Channel to restore, by its exact name or its number from 0; may be repeated.",
 )
+@click.option(
+    "--salvage", "is_salvage", is_flag=True, help="Restore what is left of damaged files; exit status 1 if any is lost."
+)
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist; write to terminals.")
 @options.model
 @options.engine
@@ -67,6 +75,7 @@ def command(
     start_s: Fraction | None,
     end_s: Fraction | None,
     channels: tuple[str, ...],
+    is_salvage: bool,
     force: bool,
     model_names: tuple[str, ...],
     engine_name: str,
@@ -77,12 +86,15 @@ def command(
 
     A WFDB record comes back under its own file names, with every line of its header; the checksums and first
     values in it are those of the restored samples. A part of it, chosen by --start, --end or --channel, is a new
-    record in format 16, 24 or 32, named after FILE. Nothing is written unless all that is restored is intact.
+    record in format 16, 24 or 32, named after FILE. Nothing is written unless all that is restored is intact;
+    with --salvage, chunks that are lost are filled with missing samples, or the smallest value where there are none,
+    and named.
 
     \b
     sancodec decompress 100.san -o restored
     sancodec decompress 100.san --start 0:10:00 --end 0:10:30 --channel MLII --to npy
     sancodec decompress 100.san --to csv -o - | head
+    sancodec decompress --salvage damaged.san -o rescued
     """
     if len(inputs) > 1 and output is not None and not Path(output).is_dir():
         raise click.UsageError(f"{output} is not a directory; several inputs need one")
@@ -96,16 +108,16 @@ def command(
         raise click.UsageError("--end is not after --start")
 
     def one(name: str) -> None:
-        from sancodec.codec.decoder import RecordingReader
-
-        with open_container(name) as file, progress(shown(name), quiet=quiet) as report:
-            reader = RecordingReader(file, engine=options.engine_of(engine_name), models=options.models_of(model_names))
+        with open_container(name) as file, _hint(file, is_salvage), progress(shown(name), quiet=quiet) as report:
+            engine, models = options.engine_of(engine_name), options.models_of(model_names)
+            reader = _reader(file, engine, models, is_salvage=is_salvage)
             excerpt = excerpt_of(reader.header, start_s=start_s, end_s=end_s, names=channels)
             pieces = pieces_of(reader, excerpt, report)
             kind = form or ("wfdb" if reader.header.source == "wfdb" else "npy")
             if output == STANDARD_STREAM:
                 with standard_output() as stream:
                     _write_stream(excerpt, pieces, kind, stream, ranges=_ranges(reader, excerpt))
+                report_salvage(reader, name, quiet=quiet)
                 return
             if kind == "wfdb":
                 written = _write_record(excerpt, pieces, name, output, ranges=_ranges(reader, excerpt), force=force)
@@ -115,14 +127,39 @@ def command(
                     _write_stream(excerpt, pieces, kind, opened, ranges=None)
                 written = [target]
         if as_json:
-            write_json({"input": shown(name), "outputs": [str(path) for path in written]})
+            write_json({"input": shown(name), "outputs": [str(path) for path in written], **salvage_json(reader)})
         elif not quiet:
             click.echo(f"{shown(name)} -> {', '.join(str(path) for path in written)}")
+        report_salvage(reader, name, quiet=quiet)
 
     for_each(inputs, one)
 
 
-def _ranges(reader: RecordingReader, excerpt: Excerpt) -> Ranges | None:
+def _reader(
+    file: BinaryIO, engine: Engine, models: tuple[Model, ...], *, is_salvage: bool
+) -> RecordingReader | SalvageReader:
+    if is_salvage:
+        from sancodec.codec.salvage import salvage
+
+        return salvage(file, engine=engine, models=models)
+    from sancodec.codec.decoder import RecordingReader
+
+    return RecordingReader(file, engine=engine, models=models)
+
+
+@contextmanager
+def _hint(file: BinaryIO, is_salvage: bool) -> Iterator[None]:
+    """Say in the error of a damaged file that --salvage exists."""
+    try:
+        yield
+    except (CorruptError, TruncatedError) as error:
+        file.seek(0)
+        if is_salvage or b"SAN" not in file.read(8):
+            raise
+        raise type(error)(f"{error}. --salvage restores what is left") from None
+
+
+def _ranges(reader: RecordingReader | SalvageReader, excerpt: Excerpt) -> Ranges | None:
     """What the samples of a new record reach, from which its format is chosen."""
     if excerpt.source == "wfdb":
         return None

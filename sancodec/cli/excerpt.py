@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sancodec.codec.decoder import RecordingReader
     from sancodec.codec.recording import Channel, RecordingDescription, SideFile
+    from sancodec.codec.salvage import SalvageReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def channel_indices(present: Sequence[str], wanted: Sequence[str]) -> tuple[int,
 
 
 def pieces_of(
-    reader: RecordingReader, excerpt: Excerpt, on_progress: Callable[[float], None]
+    reader: RecordingReader | SalvageReader, excerpt: Excerpt, on_progress: Callable[[float], None]
 ) -> Iterator[list[NDArray[np.int32]]]:
     """Decode the chunks that an excerpt touches, one after the other, cut to its frames and channels.
 

@@ -59,14 +59,8 @@ class CascadeAt:
     step: float
 
 
-def choose_cascade(job: ChannelJob, choice: Choice, *, bound: int, noise: float) -> CascadeAt | None:
-    """The cheapest step, and there the cheapest bank, or None where prediction alone is cheaper.
-
-    Parameters
-    ----------
-    noise
-        Root mean square of what a prediction leaves, in stored units.
-    """
+def choose_cascade(job: ChannelJob, choice: Choice, *, bound: int) -> CascadeAt | None:
+    """The cheapest step, and there the cheapest bank, or None where prediction alone is cheaper."""
     target = target_of(job.channel)
     bare = sample_of(job, choice.model, choice.cascade.residual, _TRIAL_SAMPLES)
     at = np.array(bare.starts)[:, None] + np.arange(bare.length)
@@ -82,7 +76,7 @@ def choose_cascade(job: ChannelJob, choice: Choice, *, bound: int, noise: float)
         with_rows = replace(pieces, approximations={job.index: rows.astype(np.float64)})
         return bits + residual_bits(job, with_rows, bound)
 
-    options = {CascadeAt(choice, step): 0.0 for step in _steps(bound, noise)}
+    options = {CascadeAt(choice, step): 0.0 for step in _steps(bound, job.noise)}
     options = {each: bits_of(each) for each in options}
     best = min(options, key=lambda each: options[each])
     for model in choice.others:
@@ -103,13 +97,14 @@ def residual_bits(job: ChannelJob, pieces: Pieces, bound: int) -> float:
         channel.minimum - channel.offset,
         channel.maximum - channel.offset,
         bound,
+        job.noise,
         min(job.chunk_length, len(channel.samples)),
     )
+    plain = expected_bits(each, corrections(job.index, bound), pieces) if rows is not None and bound else np.inf
+    if not each.may_predict:
+        return plain
     fit = best_fit(pieces, job.index, [own_keys(each)], bound=bound, restart=each.restart)
-    bits = expected_bits(each, fit.coding, pieces)
-    if rows is not None and bound:
-        bits = min(bits, expected_bits(each, corrections(job.index, bound), pieces))
-    return bits
+    return min(plain, expected_bits(each, fit.coding, pieces))
 
 
 def _cascade_at(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sancodec.codec.beats import BeatKernels, Events
 from sancodec.codec.chunks import Part, parts_of
+from sancodec.codec.event_stream import NO_EXCEPTIONS, Exceptions
 from sancodec.codec.kernels import Model
 from sancodec.codec.missing import filled, mask_of, missing_runs
 from sancodec.codec.quantiser import Quantised
@@ -96,9 +97,7 @@ def is_storable(description: Channel, decoded: NDArray[np.int32]) -> bool:
     return bool(-limit - 1 <= differences.min() and differences.max() <= limit)
 
 
-def prepare(
-    description: Channel, samples: NDArray[np.int32], *, sample_energy: float | None = None
-) -> PreparedChannel:
+def prepare(description: Channel, samples: NDArray[np.int32], *, sample_energy: float | None = None) -> PreparedChannel:
     """Separate missing samples and offset from the signal.
 
     Parameters
@@ -155,6 +154,8 @@ class EncodedChannel:
         int32 ``(sample,)``: what a decoder gives.
     codes
         Integers ``(sample,)`` of the residual layer, or None.
+    exceptions
+        Samples off the channel's lattice.
     """
 
     coding: ChannelCoding
@@ -164,6 +165,7 @@ class EncodedChannel:
     approximation: NDArray[np.int32]
     decoded: NDArray[np.int32]
     codes: NDArray[np.integer] | None = None
+    exceptions: Exceptions = NO_EXCEPTIONS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,6 +189,23 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Hint:
+    """How a channel was coded in the segment before.
+
+    Parameters
+    ----------
+    model
+        Bank; None where prediction alone was best.
+    step
+        In stored units.
+    """
+
+    model: Model | None
+    n_kernels: int
+    step: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ChannelJob:
     """Everything that trials and search of one channel need.
 
@@ -198,6 +217,10 @@ class ChannelJob:
         In samples of this channel.
     models
         Banks to choose from.
+    hint
+        Where it is given, nothing is tried again.
+    noise
+        Of a channel whose samples are bounded: root mean square of what a prediction leaves, in stored units.
     """
 
     channel: PreparedChannel
@@ -207,6 +230,8 @@ class ChannelJob:
     models: tuple[Model, ...]
     settings: EncoderSettings
     engine: Engine
+    hint: Hint | None = None
+    noise: float = 0.0
 
     @property
     def parts(self) -> list[Part]:

@@ -139,7 +139,11 @@ class ChunkSource:
             runs_within(of_channel, span.start, span.stop - span.start)
             for of_channel, span in zip(self._runs, spans, strict=True)
         ]
-        return ChunkEvents(starts, events, runs)
+        exceptions = [
+            each.exceptions.within(span.start, span.stop - span.start)
+            for each, span in zip(self._encoded, spans, strict=True)
+        ]
+        return ChunkEvents(starts, events, runs, exceptions)
 
     def _class_coefficients(self, chunk: int, raw: BitWriter) -> bytes:
         coded = [streams[chunk] for _, streams in sorted(self._streams.items())]

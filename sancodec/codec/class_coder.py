@@ -15,7 +15,7 @@ from sancodec.codec.bits import BitReader, Bits, BitWriter, bits_to_fields, fiel
 from sancodec.codec.contexts import CLASS_SHIFT, ESCAPE, N_CLASSES, BandParents
 from sancodec.codec.kernels import Model
 from sancodec.codec.quantiser import Quantised
-from sancodec.codec.rans import EncodedStream, StreamDecoder, encode_streams
+from sancodec.codec.rans import EncodedStream, StreamDecoder, encode_streams, groups_of_like_depth
 from sancodec.errors import CorruptError
 
 COEFFICIENTS_PER_LANE = 4096
@@ -221,6 +221,23 @@ class StreamSymbols:
 
 
 def decode_class_symbols(batches: list[StreamBatch], model: Model) -> list[list[StreamSymbols]]:
+    """Decode the symbols of streams of several channels and chunks, as many together as memory allows.
+
+    Raises
+    ------
+    FormatError
+        When the streams contradict themselves, or a stream has so few lanes that decoding would take for ever.
+    """
+    widest = [max(base.shape[1] for base in batch.base_at) for batch in batches]
+    steps = [-(-width // max(batch.n_lanes, 1)) for width, batch in zip(widest, batches, strict=True)]
+    result: list[list[StreamSymbols]] = [[] for _ in batches]
+    for group in groups_of_like_depth(steps, [len(batch.streams) * batch.n_lanes for batch in batches]):
+        for index, streams in zip(group, _decode_together([batches[index] for index in group], model), strict=True):
+            result[index] = streams
+    return result
+
+
+def _decode_together(batches: list[StreamBatch], model: Model) -> list[list[StreamSymbols]]:
     """Decode the symbols of streams of several channels and chunks together.
 
     Escaped values and low bits are raw bits, and where those begin is known only when all symbols are;

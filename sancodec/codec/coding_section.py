@@ -12,6 +12,8 @@ from sancodec.codec.bits import BitReader, BitWriter, unzigzag, zigzag
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, Profile
 from sancodec.codec.header import CODER_CLASS, CODER_ZSTD, Header
 from sancodec.codec.kernels import Model
+from sancodec.codec.lattice import MAX_SHIFT as MAX_LATTICE_SHIFT
+from sancodec.codec.lattice import Lattice
 from sancodec.codec.quantiser import Step
 from sancodec.codec.rans import TOTAL
 from sancodec.codec.residual import (
@@ -32,6 +34,7 @@ from sancodec.errors import CorruptError, FormatError, LimitExceededError, Unsup
 
 MAX_BEAT_KERNELS = 64
 MAX_BEAT_KERNEL_LENGTH = 8192
+MAX_BANDS = 1 << 20
 _MIN_STEP_EXPONENT, _MAX_STEP_EXPONENT = -40, 32
 _F32 = struct.Struct(">f")
 
@@ -81,6 +84,9 @@ def encode_coding(segment: SegmentCoding, *, models: tuple[Model, ...]) -> bytes
         writer.number(int.from_bytes(_F32.pack(quality.prdn), "big"), 32)
         writer.rice(zigzag(np.array([coding.offset, coding.minimum, coding.maximum], np.int64)))
         writer.rice(np.array([quality.max_error_adu, coding.lead_group], np.int64))
+        writer.number(int(coding.lattice is not None), 1)
+        if coding.lattice is not None:
+            writer.rice(np.array([coding.lattice.numerator, 2 * coding.lattice.shift + coding.lattice.is_truncated]))
         writer.number(int(coding.model is not None), 1)
         if coding.model is not None:
             writer.rice(np.array([models.index(coding.model)]))
@@ -114,7 +120,9 @@ def decode_coding(payload: bytes, header: Header, models: tuple[Model, ...]) -> 
             f"section CODING, coder: {coder}; this release knows {CODER_ZSTD} and {CODER_CLASS}"
         )
     if not 1 <= n_chunks <= header.n_chunks - first_chunk:
-        raise CorruptError(f"section CODING: {n_chunks} chunks from chunk {first_chunk} on; there are {header.n_chunks}")
+        raise CorruptError(
+            f"section CODING: {n_chunks} chunks from chunk {first_chunk} on; there are {header.n_chunks}"
+        )
     n_groups = int(reader.rice(1)[0])
     if not 1 <= n_groups <= len(header.channels):
         raise LimitExceededError(f"section CODING: {n_groups} lead groups for {len(header.channels)} channels")
@@ -135,6 +143,9 @@ def decode_coding(payload: bytes, header: Header, models: tuple[Model, ...]) -> 
     has_residuals = any(coding.residual is not None for coding in codings)
     tables = _read_tables(reader) if has_residuals and coder == CODER_CLASS else None
     reader.finish()
+    n_bands = sum(coding.model.n_bands for coding in codings if coding.model is not None)
+    if n_bands > MAX_BANDS:
+        raise LimitExceededError(f"section CODING: {n_bands} bands in all channels; at most {MAX_BANDS} are allowed")
     _check_groups(codings, header, n_groups)
     _check_references(codings, header)
     return SegmentCoding(first_chunk, n_chunks, coder, codings, measured, kernel_lengths, tables)
@@ -145,9 +156,17 @@ def _check_references(codings: list[ChannelCoding], header: Header) -> None:
     for index, coding in enumerate(codings):
         for each in coding.residual.references if coding.residual is not None else ():
             if each.channel >= len(codings) or codings[each.channel].is_constant:
-                raise CorruptError(f"channel {index}: predicted from channel {each.channel}, which has no samples to give")
+                raise CorruptError(
+                    f"channel {index}: predicted from channel {each.channel}, which has no samples to give"
+                )
             if header.channels[each.channel].samples_per_frame != header.channels[index].samples_per_frame:
                 raise CorruptError(f"channel {index}: predicted from channel {each.channel}, which has another rate")
+        length = header.chunk_frames * header.channels[index].samples_per_frame
+        if coding.residual is not None and coding.residual.restart < min(len(coding.residual.own), length):
+            raise LimitExceededError(
+                f"channel {index}: its prediction from {len(coding.residual.own)} own samples starts anew after "
+                f"{coding.residual.restart}; at least as many are needed"
+            )
     decoding_levels({index: coding.residual for index, coding in enumerate(codings) if coding.residual is not None})
 
 
@@ -171,7 +190,7 @@ def _read_tables(reader: BitReader) -> ResidualTables:
         row = reader.rice(N_SYMBOLS)
         if shifts[index] > MAX_SHIFT or row.max() > TOTAL or row.sum() != TOTAL:
             raise CorruptError(
-                f"section CODING: residual table {index} has shift {shifts[index]} and frequencies that sum to {row.sum()}"
+                f"section CODING: residual table {index} has shift {shifts[index]}, its frequencies sum to {row.sum()}"
             )
         frequencies[index] = row
     return ResidualTables(exponent, shifts, frequencies)
@@ -182,7 +201,9 @@ def _check_groups(codings: list[ChannelCoding], header: Header, n_groups: int) -
     for coding, channel in zip(codings, header.channels, strict=True):
         if rates.setdefault(coding.lead_group, channel.samples_per_frame) != channel.samples_per_frame:
             raise CorruptError(f"section CODING: lead group {coding.lead_group} has channels of two rates")
-        if not coding.is_constant and not channel.minimum <= coding.minimum <= coding.maximum <= channel.maximum:
+        if coding.is_constant or coding.lattice is not None:
+            continue
+        if not channel.minimum <= coding.minimum <= coding.maximum <= channel.maximum:
             raise CorruptError(f"section CODING: range {coding.minimum}…{coding.maximum} is not within the channel's")
     if len(rates) != n_groups:
         raise CorruptError(f"section CODING: {n_groups} lead groups, but channels in {len(rates)}")
@@ -200,7 +221,8 @@ def _read_coding(
         raise CorruptError(f"a measured PRDN of {prdn}")
     if lead_group >= len(kernel_lengths):
         raise CorruptError(f"lead group {lead_group} of {len(kernel_lengths)}")
-    coding = ChannelCoding(offset, minimum, maximum, lead_group)
+    lattice = _read_lattice(reader) if reader.number(1) else None
+    coding = ChannelCoding(offset, minimum, maximum, lead_group, lattice=lattice)
     if reader.number(1):
         coding = _read_cascade(reader, coder, models, coding, kernel_lengths[lead_group])
     if reader.number(1):
@@ -208,6 +230,15 @@ def _read_coding(
     if coding.is_constant and minimum != maximum:
         raise CorruptError(f"a constant channel has range {minimum}…{maximum}")
     return coding, MeasuredQuality(prdn, max_error)
+
+
+def _read_lattice(reader: BitReader) -> Lattice:
+    numerator, kind = reader.rice(2).tolist()
+    if not numerator or kind >> 1 > MAX_LATTICE_SHIFT:
+        raise LimitExceededError(
+            f"lattice step {numerator}·2^-{kind >> 1}; it must be above 0 and its shift at most {MAX_LATTICE_SHIFT}"
+        )
+    return Lattice(numerator, kind >> 1, bool(kind & 1))
 
 
 def _read_cascade(

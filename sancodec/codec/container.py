@@ -22,6 +22,7 @@ MAX_SECTION_BYTES = 1 << 30
 MAX_HEADER_BYTES = 1 << 26
 MAX_CHUNKS = 1 << 24
 MAX_LEADING_SECTIONS = 64
+MAX_ZSTD_RATIO = 1 << 15  # a block of RFC 8878 has at most 2**17 bytes and takes at least 4
 ANCILLARY = 0x80
 END_MARK = b"SANe"
 
@@ -300,7 +301,9 @@ class ContainerReader:
             self._file.seek(start)
             kind, length = _SECTION_HEAD.unpack(self._file.read(_SECTION_HEAD.size))
             if kind != expected_kind or start + section_bytes(length) != stop:
-                raise CorruptError(f"index: there is no {section_name(expected_kind)} of {stop - start} bytes at {start}")
+                raise CorruptError(
+                    f"index: there is no {section_name(expected_kind)} of {stop - start} bytes at {start}"
+                )
 
     def _check_ancillary(self, start: int, end: int) -> None:
         offset = start
@@ -384,6 +387,8 @@ def zstd_decompress(frame: bytes, *, limit: int, where: str) -> bytes:
             raise CorruptError(f"{where}: its zstd frame states no size, or 0")
         if size > limit:
             raise LimitExceededError(f"{where}: its zstd frame holds {size} bytes; at most {limit} are allowed")
+        if size > len(frame) * MAX_ZSTD_RATIO:
+            raise CorruptError(f"{where}: its zstd frame of {len(frame)} bytes says that it holds {size}")
         return zstandard.ZstdDecompressor().decompress(frame, max_output_size=limit, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise CorruptError(f"{where}: its zstd frame is damaged ({error})") from None

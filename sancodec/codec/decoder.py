@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import BinaryIO
@@ -11,16 +12,26 @@ from numpy.typing import NDArray
 
 from sancodec.codec.beats import Events
 from sancodec.codec.coding_section import MeasuredQuality
+from sancodec.codec.coefficients import ChunkStreams
 from sancodec.codec.container import ContainerReader, Section, SectionType, SegmentPlace, section_name
 from sancodec.codec.header import MAX_MODELS, Header, decode_header
 from sancodec.codec.kernels import Model, decode_model
 from sancodec.codec.models import model_by_sha256
 from sancodec.codec.recording import Recording
-from sancodec.codec.segment_decoder import ChunkStreams, SegmentDecoder
+from sancodec.codec.segment_decoder import SegmentDecoder
 from sancodec.codec.synthesis import ChannelCoding, Engine
 from sancodec.errors import CorruptError, FormatError, TruncatedError
 
 _BATCH_SAMPLES = 2_000_000
+_CHANNEL_OVERHEAD_SAMPLES = 128
+
+
+def chunks_at_once(header: Header, models: tuple[Model, ...]) -> int:
+    """How many chunks are decoded together: arrays should be long enough to be fast, and short enough for memory."""
+    # Whatever the length of a chunk, each channel is padded to at least one period of its bank.
+    padding = max((model.period for model in models), default=0) + _CHANNEL_OVERHEAD_SAMPLES
+    n_samples = sum(channel.samples_per_frame * header.chunk_frames + padding for channel in header.channels)
+    return max(1, _BATCH_SAMPLES // n_samples)
 
 
 class RecordingReader:
@@ -68,6 +79,10 @@ class RecordingReader:
         """Where the segments are; fewer chunks than the header promises when the file was cut."""
         return self.container.segments(self._first_coding, self.header.n_chunks)
 
+    @cached_property
+    def _n_found(self) -> int:
+        return sum(len(place.chunks) for place in self.segments)
+
     @property
     def codings(self) -> list[ChannelCoding]:
         """How the channels are coded in the first segment."""
@@ -107,6 +122,12 @@ class RecordingReader:
         FormatError
         """
         self.container.check_end(self._first_coding, self.header.n_chunks)
+        for index, place in enumerate(self.segments):
+            promised = self.decoder(index).coding.n_chunks
+            if promised != len(place.chunks):
+                raise CorruptError(
+                    f"segment {index}: its CODING is for {promised} chunks; {len(place.chunks)} follow it"
+                )
 
     def decoder(self, segment: int) -> SegmentDecoder:
         """What decodes the chunks of a segment; the last few are kept.
@@ -147,13 +168,13 @@ class RecordingReader:
         TruncatedError
             When the file was cut before it.
         """
-        n_found = sum(len(place.chunks) for place in self.segments)
+        n_found = self._n_found
         if chunk >= n_found:
             raise TruncatedError(
                 f"chunk {n_found} of {self.header.n_chunks} is missing: the file was cut short; "
                 f"the {n_found} chunks before it are there"
             )
-        return sum(place.first_chunk <= chunk for place in self.segments) - 1
+        return bisect_right(self.segments, chunk, key=lambda place: place.first_chunk) - 1
 
     def _parse(self, index: int) -> tuple[int, ChunkStreams]:
         """The segment of a chunk, and the chunk taken apart."""
@@ -185,10 +206,7 @@ class RecordingReader:
         FormatError
             Naming the first chunk that is missing or damaged.
         """
-        per_chunk = max(
-            1, sum(channel.samples_per_frame for channel in self.header.channels) * self.header.chunk_frames
-        )
-        batch_size = max(1, _BATCH_SAMPLES // per_chunk)
+        batch_size = chunks_at_once(self.header, self.models)
         batch: list[ChunkStreams] = []
         batch_segment = 0
         for index in range(first, last):
@@ -201,9 +219,7 @@ class RecordingReader:
         if batch:
             yield from self._decoded(batch_segment, batch)
 
-    def _decoded(
-        self, segment: int, batch: Sequence[ChunkStreams]
-    ) -> Iterator[tuple[int, list[NDArray[np.int32]]]]:
+    def _decoded(self, segment: int, batch: Sequence[ChunkStreams]) -> Iterator[tuple[int, list[NDArray[np.int32]]]]:
         decoder = self.decoder(segment)
         try:
             decoded = decoder.decode(batch)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from sancodec.codec.channel import EncoderSettings
+from sancodec.codec.channel import EncoderSettings, Hint
 from sancodec.codec.container import ContainerWriter, SectionType
 from sancodec.codec.header import (
     CODER_CLASS,
@@ -27,7 +27,8 @@ from sancodec.codec.kernels import Model
 from sancodec.codec.promise import Promise
 from sancodec.codec.quality import ChannelQuality, QualityTotals
 from sancodec.codec.recording import FrameSource, Recording
-from sancodec.codec.segment_encoder import EncodedSegment, SegmentJob, encode_segment, smallest_body
+from sancodec.codec.segment_body import smallest_body
+from sancodec.codec.segment_encoder import EncodedSegment, SegmentJob, encode_segment
 from sancodec.codec.synthesis import Engine
 from sancodec.errors import InvalidSignalError, QualityError
 
@@ -37,6 +38,7 @@ SEGMENT_SAMPLES = 3_000_000
 _LONG_CHUNK_S, _SHORT_CHUNK_S = 60.0, 25.0
 _COARSE_PRDN = 4.0
 _PASS_SAMPLES = 1_000_000
+_SEGMENTS_PER_TRIAL = 12
 _FAST = EncoderSettings(CODER_ZSTD, 3, (0,), 0.0, acceptance=0.985)
 _TOKENS = EncoderSettings(CODER_ZSTD, 19, (0, 1, 2, 4, 8), 0.11)
 _CLASSES = EncoderSettings(CODER_CLASS, 19, (0, 1, 2, 4, 8), 0.11)
@@ -152,6 +154,8 @@ def encode_recording(
     kernel_counts: tuple[int, ...] = ()
     named: tuple[Model, ...] = models
     n_events = 0
+    nothing_known: tuple[Hint | None, ...] = (None,) * len(source.channels)
+    hints = nothing_known
     # Channels run in threads of our own; BLAS threads beside them only get in each other's way.
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         for number, (first, last) in enumerate(spans):
@@ -168,6 +172,7 @@ def encode_recording(
                 settings,
                 engine,
                 pool,
+                hints,
             )
             encoded = encode_segment(
                 job,
@@ -180,6 +185,7 @@ def encode_recording(
                     named = tuple(model for model in models if model in encoded.models)
                 banks, kernel_counts = _described(encoded)
                 _write_head(writer, source, promises, level, chunk_frames, named, embed_models=embed_models)
+            hints = nothing_known if (number + 1) % _SEGMENTS_PER_TRIAL == 0 else encoded.hints()
             body = smallest_body(job, encoded, named)
             writer.section(SectionType.CODING, body.coding)
             for content in body.chunks:
@@ -265,9 +271,7 @@ def _stored_promises(promise: Promise) -> tuple[tuple[int, float], ...]:
     return tuple(stored)
 
 
-def _check_promises(
-    source: FrameSource, promises: Sequence[Promise], qualities: Sequence[ChannelQuality]
-) -> None:
+def _check_promises(source: FrameSource, promises: Sequence[Promise], qualities: Sequence[ChannelQuality]) -> None:
     """Refuse to finish a file that does not keep what it says."""
     for channel, promise, quality in zip(source.channels, promises, qualities, strict=True):
         if promise.prdn is not None and quality.prdn > promise.prdn * (1 + 1e-12):

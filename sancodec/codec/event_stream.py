@@ -128,6 +128,54 @@ def read_runs(reader: BitReader, n_samples: int) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Exceptions:
+    """Samples that do not lie on their channel's lattice: where, increasing, and how far from its value; int64."""
+
+    positions: NDArray[np.int64]
+    differences: NDArray[np.int64]
+
+    def applied(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The lattice's values with the exceptions corrected, in place."""
+        values[self.positions] += self.differences
+        return values
+
+    def within(self, first: int, length: int) -> Exceptions:
+        """Those in ``first … first + length``, relative to ``first``."""
+        low, high = np.searchsorted(self.positions, [first, first + length])
+        return Exceptions(self.positions[low:high] - first, self.differences[low:high])
+
+
+NO_EXCEPTIONS = Exceptions(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+def write_exceptions(writer: BitWriter, exceptions: Exceptions) -> None:
+    """A flag, and where it is set their number, the gaps between them, and their differences."""
+    writer.number(int(len(exceptions.positions) > 0), 1)
+    if len(exceptions.positions):
+        writer.rice(np.array([len(exceptions.positions)], np.int64))
+        writer.rice(np.diff(exceptions.positions, prepend=-1) - 1)
+        writer.rice(zigzag(exceptions.differences))
+
+
+def read_exceptions(reader: BitReader, n_samples: int) -> Exceptions:
+    """Inverse of ``write_exceptions``.
+
+    Raises
+    ------
+    FormatError
+    """
+    if not reader.number(1):
+        return NO_EXCEPTIONS
+    count = int(reader.rice(1)[0])
+    if count > n_samples:
+        raise LimitExceededError(f"events: {count} exceptions in a chunk of {n_samples} samples")
+    positions = np.cumsum(reader.rice(count) + 1) - 1
+    if count and positions[-1] >= n_samples:
+        raise CorruptError(f"events: an exception at sample {positions[-1]} of {n_samples}")
+    return Exceptions(positions, unzigzag(reader.rice(count)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ChunkEvents:
     """What the event bit string of one chunk holds.
 
@@ -139,8 +187,11 @@ class ChunkEvents:
         Per channel.
     runs
         Per channel, int64 ``(run, 2)``.
+    exceptions
+        Per channel, samples off its lattice.
     """
 
     starts: list[NDArray[np.int64]]
     events: list[Events]
     runs: list[NDArray[np.int64]]
+    exceptions: list[Exceptions]

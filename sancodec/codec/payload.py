@@ -13,11 +13,14 @@ from sancodec.codec.bits import BitReader, BitWriter
 from sancodec.codec.class_coder import MAX_LANES
 from sancodec.codec.container import decode_varint, encode_varints, zstd_compress, zstd_decompress
 from sancodec.codec.event_stream import (
+    NO_EXCEPTIONS,
     ChunkEvents,
     read_events,
+    read_exceptions,
     read_runs,
     read_starts,
     write_events,
+    write_exceptions,
     write_runs,
     write_starts,
 )
@@ -106,13 +109,15 @@ def split_fields(payload: bytes, where: str, *, has_residuals: bool) -> ChunkFie
 
 
 def encode_events(chunk: ChunkEvents, codings: list[ChannelCoding], kernel_lengths: list[int]) -> bytes:
-    """Event bit string: starts per lead group with events, then per channel missing runs, gains and kernel ids."""
+    """Event bit string: starts per lead group with events; per channel missing runs, exceptions, gains, kernel ids."""
     writer = BitWriter()
     for starts, length in zip(chunk.starts, kernel_lengths, strict=True):
         if length:
             write_starts(writer, starts, length)
-    for coding, events, runs in zip(codings, chunk.events, chunk.runs, strict=True):
+    for coding, events, runs, exceptions in zip(codings, chunk.events, chunk.runs, chunk.exceptions, strict=True):
         write_runs(writer, runs)
+        if coding.lattice is not None:
+            write_exceptions(writer, exceptions)
         if coding.kernels.n_kernels:
             write_events(writer, events, coding.kernels.n_kernels)
     return writer.tobytes()
@@ -142,13 +147,14 @@ def decode_events(
         read_starts(reader, length, group_length) if length else np.zeros(0, np.int64)
         for length, group_length in zip(kernel_lengths, group_lengths, strict=True)
     ]
-    events, runs = [], []
+    events, runs, exceptions = [], [], []
     for coding, length in zip(codings, n_samples, strict=True):
         runs.append(read_runs(reader, length))
+        exceptions.append(NO_EXCEPTIONS if coding.lattice is None else read_exceptions(reader, length))
         n_events = len(starts[coding.lead_group]) if coding.kernels.n_kernels else 0
         events.append(read_events(reader, n_events, coding.kernels.n_kernels))
     reader.finish()
-    return ChunkEvents(starts, events, runs)
+    return ChunkEvents(starts, events, runs, exceptions)
 
 
 def encode_class_coefficients(streams: list[EncodedStream]) -> bytes:
@@ -236,7 +242,9 @@ def decode_class_residuals(
     """
     length, position = decode_varint(content, 0, where)
     if position + length > len(content):
-        raise TruncatedError(f"{where}: {length} bytes of block classes are promised, {len(content) - position} are left")
+        raise TruncatedError(
+            f"{where}: {length} bytes of block classes are promised, {len(content) - position} are left"
+        )
     counts = [-(-count // tables.block) for count in n_samples]
     frame = content[position : position + length]
     classes = np.frombuffer(zstd_decompress(frame, limit=sum(counts), where=where), np.uint8)

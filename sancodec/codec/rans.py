@@ -7,17 +7,20 @@ Source: J. Duda, arXiv:1311.2540; F. Giesen, arXiv:1402.3392.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sancodec.errors import CorruptError, TruncatedError
+from sancodec.errors import CorruptError, LimitExceededError, TruncatedError
 
 PROBABILITY_BITS = 12
 TOTAL = 1 << PROBABILITY_BITS
 LOWER_BOUND = 1 << 16
+MAX_STEPS = 1 << 17
 _WORD_BITS = 16
+_MAX_FILLED_UP = 1 << 22
 _FEW_LANES = 24
 
 
@@ -73,6 +76,30 @@ def symbol_tables(frequencies: NDArray[np.uint16]) -> SymbolTables:
         rows[context, slot_symbol],
         slot - start[context, slot_symbol],
     )
+
+
+def groups_of_like_depth(steps: Sequence[int], lanes: Sequence[int]) -> list[list[int]]:
+    """Indices of streams that are decoded together: filling up the shorter ones must not cost much memory.
+
+    Raises
+    ------
+    LimitExceededError
+        When a stream has so few lanes that decoding would take for ever.
+    """
+    if max(steps, default=0) > MAX_STEPS:
+        raise LimitExceededError(f"class coder: {max(steps)} symbols for a lane; at most {MAX_STEPS} are allowed")
+    groups: list[list[int]] = []
+    n_lanes, used = 0, 0
+    for index in sorted(range(len(steps)), key=lambda index: (-steps[index], index)):
+        if not groups or steps[groups[-1][0]] * (n_lanes + lanes[index]) > 4 * (used + steps[index] * lanes[index]) + (
+            _MAX_FILLED_UP
+        ):
+            groups.append([])
+            n_lanes, used = 0, 0
+        groups[-1].append(index)
+        n_lanes += lanes[index]
+        used += steps[index] * lanes[index]
+    return [sorted(group) for group in groups]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,9 +203,8 @@ class StreamDecoder:
     def _decode_few(self, contexts: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """`decode`, symbol after symbol: with few lanes, plain integers are faster than short arrays."""
         tables = self._tables
-        slot_symbol, slot_frequency, slot_bias = (
-            memoryview(table) for table in (tables.slot_symbol, tables.slot_frequency, tables.slot_bias)
-        )
+        slot_symbol = tables.slot_symbol.data
+        slot_frequency, slot_bias = tables.slot_frequency.data, tables.slot_bias.data
         result = np.empty(contexts.shape, np.uint8)
         for stream, (first, n_lanes) in enumerate(zip(self._first_lane.tolist(), self._lanes.tolist(), strict=True)):
             lanes = slice(first, first + n_lanes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,14 +98,25 @@ def decoding_levels(codings: Mapping[int, ResidualCoding]) -> list[list[int]]:
         index: {each.channel for each in coding.references if each.decoded and each.channel in codings}
         for index, coding in codings.items()
     }
+    users: dict[int, list[int]] = {index: [] for index in needs}
+    for index, needed in needs.items():
+        for each in needed:
+            users[each].append(index)
+    n_missing = {index: len(needed) for index, needed in needs.items()}
     levels: list[list[int]] = []
-    done: set[int] = set()
-    while len(done) < len(needs):
-        level = [index for index, needed in needs.items() if index not in done and needed <= done]
-        if not level:
-            raise CorruptError(f"channels {sorted(set(needs) - done)} are predicted from each other")
+    level = [index for index, count in n_missing.items() if not count]
+    while level:
         levels.append(level)
-        done.update(level)
+        following = []
+        for index in level:
+            for user in users[index]:
+                n_missing[user] -= 1
+                if not n_missing[user]:
+                    following.append(user)
+        level = sorted(following)
+    if any(n_missing.values()):
+        missing = sorted(index for index, count in n_missing.items() if count)
+        raise CorruptError(f"channels {missing} are predicted from each other")
     return levels
 
 
@@ -134,7 +146,7 @@ def reference_sums(
     sources = [planes[each.channel] for each in coding.references]
     peak = max((max(abs(source.low), abs(source.high)) for source in sources), default=0)
     number = np.float64 if peak * coding.weight_sum < _EXACT else np.int64
-    total = np.zeros((n_chunks, length), number)
+    total: NDArray[Any] = np.zeros((n_chunks, length), number)
     for each in coding.references:
         source = decoded[each.channel] if each.decoded else planes[each.channel].approximation
         last_lag = each.first_lag + len(each.weights) - 1
@@ -314,7 +326,7 @@ def _predicted_from(
     peak = max(abs(plane.low), abs(plane.high))
     number = np.float64 if 3 * peak * coding.weight_sum < _EXACT else np.int64
     history = np.concatenate([before + (blocks[0] - start), blocks]).astype(number)
-    total = np.zeros(blocks.shape, number)
+    total: NDArray[Any] = np.zeros(blocks.shape, number)
     for lag, weight in enumerate(coding.own.tolist(), 1):
         if weight:
             total += number(weight) * history[n_lags - lag : n_lags - lag + restart]

@@ -13,7 +13,16 @@ from sancodec.codec import residual
 from sancodec.codec.channel import EncodedChannel
 from sancodec.codec.chunks import Part
 from sancodec.codec.residual import Plane, ResidualCoding, corrections
-from sancodec.codec.residual_fit import Fit, Key, Pieces, best_fit, channel_order, nearest_channels, piece_starts, solved
+from sancodec.codec.residual_fit import (
+    Fit,
+    Key,
+    Pieces,
+    best_fit,
+    channel_order,
+    nearest_channels,
+    piece_starts,
+    solved,
+)
 from sancodec.codec.residual_stream import plan_tables
 
 RESTART_SAMPLES = 2048
@@ -22,6 +31,8 @@ _N_PIECES = 16
 _OWN_LAGS = 24
 _APPROXIMATION_LAGS = 12
 _FEW_OWN_LAGS = 16
+_PREDICTION_LIMIT = 2.5
+_STANDING_SHARE = 0.2
 _BLOCK_EXPONENTS = (5, 16)
 
 
@@ -37,6 +48,8 @@ class ResidualJob:
         int64 ``(sample,)``, less the offset; None without a cascade.
     bound
         Largest error allowed.
+    noise
+        Root mean square of what a prediction leaves, in stored units.
     """
 
     channel: int
@@ -45,7 +58,13 @@ class ResidualJob:
     low: int
     high: int
     bound: int
+    noise: float
     chunk_length: int
+
+    @property
+    def may_predict(self) -> bool:
+        """Whether a prediction from own samples can be worth its weights: errors far above the noise drown it."""
+        return self.approximation is None or self.bound <= _PREDICTION_LIMIT * self.noise
 
     @property
     def restart(self) -> int:
@@ -92,10 +111,17 @@ def plan_alone(job: ResidualJob) -> Fit:
     if job.approximation is not None and job.bound:
         plain = corrections(job.channel, job.bound)
         options.append(Fit(plain, expected_bits(job, plain, pieces)))
-    sets = [own_keys(job), own_keys(job, n_own=_FEW_OWN_LAGS)]
-    fit = best_fit(pieces, job.channel, sets, bound=job.bound, restart=job.restart)
-    options.append(Fit(fit.coding, expected_bits(job, fit.coding, pieces)))
+    if job.may_predict:
+        sets = [own_keys(job), own_keys(job, n_own=_FEW_OWN_LAGS)]
+        fit = best_fit(pieces, job.channel, sets, bound=job.bound, restart=job.restart)
+        held = _held(job)
+        options += [Fit(each, expected_bits(job, each, pieces)) for each in (fit.coding, held)]
     return min(options, key=lambda option: option.bits)
+
+
+def _held(job: ResidualJob) -> ResidualCoding:
+    """The value before is the prediction: for signals that stand still and jump."""
+    return ResidualCoding(job.bound, job.restart, 0, np.ones(1, np.int64), ())
 
 
 def plan_together(jobs: Sequence[ResidualJob]) -> dict[int, ResidualCoding]:
@@ -110,7 +136,17 @@ def plan_together(jobs: Sequence[ResidualJob]) -> dict[int, ResidualCoding]:
         if known:
             sets += _with_channels(job, known, nearest_channels(pieces, channel, known), by_channel)
         planned[channel] = best_fit(pieces, channel, sets, bound=job.bound, restart=job.restart).coding
+        if job.approximation is None and _stands_still(pieces.samples[channel]):
+            held = _held(job)
+            alone = best_fit(pieces, channel, sets[:1], bound=job.bound, restart=job.restart).coding
+            if expected_bits(job, held, pieces) < expected_bits(job, alone, pieces):
+                planned[channel] = held
     return planned
+
+
+def _stands_still(samples: NDArray[np.float64]) -> bool:
+    """Whether a good part of all samples equals the one before."""
+    return bool(np.mean(np.diff(samples, axis=1) == 0) > _STANDING_SHARE)
 
 
 def _with_channels(
@@ -122,7 +158,7 @@ def _with_channels(
         return [(channel, True, lag) for channel in channels for lag in range(first, last + 1)]
 
     few, some = nearest[:2], nearest[:4]
-    rest = [channel for channel in nearest[4:]]
+    rest = list(nearest[4:])
     short = own_keys(job, n_own=_FEW_OWN_LAGS)
     sets = [
         own_keys(job, n_own=8) + lags(nearest[:3], 0, 1),
@@ -151,7 +187,8 @@ def encode_layer(
     levels = residual.decoding_levels(codings)
     for part in parts:
         span = slice(part.first_sample, part.first_sample + part.n_chunks * part.length)
-        planes, decoded = {}, {}
+        planes: dict[int, Plane] = {}
+        decoded: dict[int, NDArray[np.int64]] = {}
         for job in jobs:
             rows = np.zeros((part.n_chunks, part.length), np.int64)
             if job.approximation is not None:
@@ -172,10 +209,10 @@ def encode_layer(
 
 def noise_scale(target: NDArray[np.int64], channel: int = 0) -> float:
     """Root mean square of what a prediction from own samples leaves, in stored units."""
-    job = ResidualJob(channel, target, None, 0, 0, 0, len(target))
+    job = ResidualJob(channel, target, None, 0, 0, 0, 0.0, len(target))
     pieces = pieces_of([job])
     keys = own_keys(job, n_own=_FEW_OWN_LAGS)
-    columns = np.stack([pieces.column(key) for key in keys], axis=1)
+    columns = np.stack([pieces.column(key) for key in keys]).T
     wanted = pieces.column((channel, True, 0))
     error = np.abs(wanted - columns @ solved(columns.T @ columns, columns.T @ wanted))
     # The median is that of a normal distribution; beats and jumps count little.
@@ -188,6 +225,4 @@ def with_residual(
     """The same channel with a residual layer."""
     peak = int(np.abs(codes).max(initial=0))
     stored = codes.astype(np.int32) if peak < 2**31 else codes
-    return replace(
-        encoded, coding=replace(encoded.coding, residual=coding), decoded=decoded, codes=stored
-    )
+    return replace(encoded, coding=replace(encoded.coding, residual=coding), decoded=decoded, codes=stored)

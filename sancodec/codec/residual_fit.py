@@ -55,7 +55,8 @@ class Pieces:
 def piece_starts(n_samples: int, length: int, count: int) -> list[int]:
     """Where evenly spaced pieces begin."""
     count = max(1, min(count, n_samples // length))
-    return np.unique(np.linspace(0, n_samples - length, count).astype(int)).tolist()
+    starts: list[int] = np.unique(np.linspace(0, n_samples - length, count).astype(int)).tolist()
+    return starts
 
 
 def channel_order(pieces: Pieces, channels: Sequence[int]) -> list[int]:
@@ -66,7 +67,10 @@ def channel_order(pieces: Pieces, channels: Sequence[int]) -> list[int]:
     rest = covariance / np.outer(scale, scale)
     left, order = list(range(len(channels))), []
     while left:
-        told = [float((rest[index, left] ** 2).sum() / rest[index, index]) if rest[index, index] > 1e-6 else 0.0 for index in left]
+        told = [
+            float((rest[index, left] ** 2).sum() / rest[index, index]) if rest[index, index] > 1e-6 else 0.0
+            for index in left
+        ]
         pivot = left.pop(int(np.argmax(told)))
         order.append(channels[pivot])
         if rest[pivot, pivot] > 1e-6:
@@ -93,9 +97,7 @@ class Fit:
     bits: float
 
 
-def best_fit(
-    pieces: Pieces, channel: int, sets: Sequence[Sequence[Key]], *, bound: int, restart: int
-) -> Fit:
+def best_fit(pieces: Pieces, channel: int, sets: Sequence[Sequence[Key]], *, bound: int, restart: int) -> Fit:
     """The set of regressors that codes the channel in the fewest bits.
 
     Parameters
@@ -104,17 +106,19 @@ def best_fit(
         Regressors to choose from; the channel's own samples at lags 1, 2 … without gaps, and any references.
     """
     keys = list(dict.fromkeys(key for each in sets for key in each))
-    columns = np.stack([pieces.column(key) for key in keys], axis=1)
+    columns = np.stack([pieces.column(key) for key in keys]).T
     target = pieces.column((channel, True, 0))
-    first = list(sets[0])
-    at = [keys.index(key) for key in first]
-    gram = columns[:, at].T @ columns[:, at]
-    error = target - columns[:, at] @ solved(gram, columns[:, at].T @ target)
-    # Electrodes come off and amplifiers saturate: what no prediction can follow must not spoil the weights.
-    kept = np.abs(error) <= _OUTLIER_MEDIANS * (float(np.median(np.abs(error))) + 0.5)
-    if not kept.all():
-        columns, target = columns[kept], target[kept]
     gram, moments = columns.T @ columns, columns.T @ target
+    at = [keys.index(key) for key in sets[0]]
+    weights = np.zeros(len(keys))
+    weights[at] = solved(gram[np.ix_(at, at)], moments[at])
+    error = np.abs(target - columns @ weights)
+    # Electrodes come off and amplifiers saturate: what no prediction can follow must not spoil the weights.
+    spoilt = error > _OUTLIER_MEDIANS * (float(np.median(error)) + 0.5)
+    if spoilt.any():
+        gram -= columns[spoilt].T @ columns[spoilt]
+        moments -= columns[spoilt].T @ target[spoilt]
+        target = target[~spoilt]
     energy = float(target @ target)
     fits = []
     for each in sets:

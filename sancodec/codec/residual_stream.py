@@ -6,13 +6,14 @@ frequencies its magnitudes follow, and how many low bits are raw. The tables are
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sancodec.codec import zstd_coder
+from sancodec.codec import rans, zstd_coder
 from sancodec.codec.bits import BitReader, Bits, BitWriter, bits_to_fields, fields_to_bits, unzigzag, zigzag
 from sancodec.codec.class_coder import MAX_LANES
 from sancodec.codec.quantiser import Quantised
@@ -146,7 +147,7 @@ def plan_tables(streams: list[NDArray[np.integer]], block_exponent: int) -> tupl
     while True:
         gains = {
             index: left.bits + right.bits - left.joined(right).bits
-            for index, (left, right) in enumerate(zip(clusters, clusters[1:], strict=False))
+            for index, (left, right) in enumerate(itertools.pairwise(clusters))
             if left.shift == right.shift
         }
         best = max(gains, key=lambda index: gains[index], default=None)
@@ -156,9 +157,7 @@ def plan_tables(streams: list[NDArray[np.integer]], block_exponent: int) -> tupl
     class_of = np.zeros(_N_FINE, np.uint8)
     for index, cluster in enumerate(clusters, 1):
         class_of[list(cluster.members)] = index
-    frequencies = np.array(
-        [_normalised(cluster.counts) for cluster in clusters], np.uint16
-    ).reshape(-1, N_SYMBOLS)
+    frequencies = np.array([_normalised(cluster.counts) for cluster in clusters], np.uint16).reshape(-1, N_SYMBOLS)
     tables = ResidualTables(block_exponent, np.array([cluster.shift for cluster in clusters], np.int64), frequencies)
     return TablePlan(tables, class_of), sum(cluster.bits for cluster in clusters) + class_bits + sign_bits
 
@@ -275,7 +274,7 @@ def decode_residual_symbols(streams: list[CodedResidual], tables: ResidualTables
         When the streams contradict themselves.
     """
     identity = tables.symbols.identity_context
-    used = [np.repeat(each.classes, tables.block)[: each.n_samples] for each in streams]
+    used = [np.repeat(each.classes, min(tables.block, each.n_samples))[: each.n_samples] for each in streams]
     coded = [each > 0 for each in used]
     table = [each[where] - np.uint8(1) for each, where in zip(used, coded, strict=True)]
     for each, row in zip(streams, table, strict=True):
@@ -283,15 +282,17 @@ def decode_residual_symbols(streams: list[CodedResidual], tables: ResidualTables
         if (n_lanes > 0) != (len(row) > 0) or (len(each.stream.words) and not n_lanes):
             raise CorruptError(f"residuals: {n_lanes} lanes and {len(each.stream.words)} words for {len(row)} symbols")
     busy = [index for index, row in enumerate(table) if len(row)]
+    lanes = [len(streams[index].stream.states) for index in busy]
+    steps = [-(-len(table[index]) // n_lanes) for index, n_lanes in zip(busy, lanes, strict=True)]
     symbols = [np.zeros(0, np.uint8) for _ in streams]
     heads = [np.zeros(0, np.uint8) for _ in streams]
-    if busy:
-        laned = [_laned(table[index], len(streams[index].stream.states), identity) for index in busy]
-        n_steps = max(len(each) for each in laned)
-        decoder = StreamDecoder([streams[index].stream for index in busy], tables.symbols)
+    for group in rans.groups_of_like_depth(steps, lanes):
+        members, n_steps = [busy[each] for each in group], max(steps[each] for each in group)
+        decoder = StreamDecoder([streams[index].stream for index in members], tables.symbols)
+        laned = [_laned(table[index], len(streams[index].stream.states), identity) for index in members]
         decoded = decoder.decode(np.concatenate([_deepened(each, n_steps, identity) for each in laned], axis=1))
         edges = np.cumsum([each.shape[1] for each in laned])[:-1]
-        for index, part, payload in zip(busy, np.split(decoded, edges, axis=1), decoder.finish(), strict=True):
+        for index, part, payload in zip(members, np.split(decoded, edges, axis=1), decoder.finish(), strict=True):
             symbols[index] = part.ravel()[: len(table[index])]
             heads[index] = fields_to_bits(payload.astype(np.int64), np.full(len(payload), _STATE_BITS))
     return [
@@ -351,19 +352,23 @@ def encode_zstd_residual(codes: NDArray[np.integer], writer: BitWriter) -> bytes
     if 3 * np.count_nonzero(codes) < len(codes) and magnitude.max() < 2**31:
         quantised = Quantised([magnitude[None].astype(np.int32)], [codes[None] < 0], [])
         tokens = zstd_coder.encode_tokens(quantised, 0, writer)
-        return bytes([TOKENS_FORM]) + tokens[0]
+        return b"".join([bytes([TOKENS_FORM]), tokens[0]])
     values = zigzag(codes.astype(np.int64))
     # Bytes of which the largest are escapes: what zstd cannot use goes raw.
     typical = float(values.mean())
-    shift = min(max(0, int(np.ceil(np.log2(max(typical, 1) / 32)))), MAX_BYTES_SHIFT)
+    # A Rice list holds numbers below 2**32.
+    least = max(0, int(values.max()).bit_length() - 32)
+    shift = min(max(least, int(np.ceil(np.log2(max(typical, 1) / 32)))), MAX_BYTES_SHIFT)
     high = values >> shift
     writer.rice(high[high >= _BYTE_ESCAPE] - _BYTE_ESCAPE)
     if shift:
         writer.bits(fields_to_bits(values & ((1 << shift) - 1), np.full(len(values), shift)))
-    return bytes([shift]) + np.minimum(high, _BYTE_ESCAPE).astype(np.uint8).tobytes()
+    return b"".join([bytes([shift]), np.minimum(high, _BYTE_ESCAPE).astype(np.uint8).tobytes()])
 
 
-def decode_zstd_residual(content: bytes, start: int, n_samples: int, reader: BitReader) -> tuple[NDArray[np.int64], int]:
+def decode_zstd_residual(
+    content: bytes, start: int, n_samples: int, reader: BitReader
+) -> tuple[NDArray[np.int64], int]:
     """Inverse of ``encode_zstd_residual``, from ``start`` on; also returns where the next channel's content begins.
 
     Raises

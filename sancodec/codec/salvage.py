@@ -14,18 +14,19 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec.coefficients import ChunkStreams
+from sancodec.codec.decoder import chunks_at_once
 from sancodec.codec.kernels import Model
 from sancodec.codec.recording import Channel
 from sancodec.codec.repair import chunk_of_digest
 from sancodec.codec.salvage_plan import Place, plan_of
 from sancodec.codec.section_scan import FoundSection
-from sancodec.codec.segment_decoder import ChunkStreams, SegmentDecoder
+from sancodec.codec.segment_decoder import SegmentDecoder
 from sancodec.codec.synthesis import Engine
 from sancodec.errors import FormatError, LimitExceededError
 
 MAX_FILLED_SAMPLES = 1 << 32
 MAX_TRIALS = 4096
-_BATCH_SAMPLES = 2_000_000
 
 Samples = list[NDArray[np.int32]]
 
@@ -156,8 +157,7 @@ class SalvageReader:
 
     def _outcomes(self, first: int, last: int) -> Iterator[tuple[int, Samples | None, str]]:
         """Every chunk with its samples, or why it is lost."""
-        per_chunk = sum(channel.samples_per_frame for channel in self.header.channels) * self.header.chunk_frames
-        size = max(1, _BATCH_SAMPLES // per_chunk)
+        size = chunks_at_once(self.header, self._plan.models)
         index = first
         while index < last:
             batch, segment = self._batch(index, min(last, index + size))

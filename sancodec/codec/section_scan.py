@@ -151,12 +151,7 @@ class SectionScanner:
             self._search_bytes -= head[1]
             if self._search_bytes <= 0:
                 return None
-        crc, position, end = 0, offset, offset + _HEAD.size + head[1]
-        self._file.seek(offset)
-        while position < end:
-            content = self._file.read(min(_BLOCK, end - position))
-            crc = zlib.crc32(content, crc)
-            position += len(content)
+        crc = self._crc(offset, offset + _HEAD.size + head[1])
         if self._file.read(_CRC_BYTES) != crc.to_bytes(_CRC_BYTES, "little"):
             return None
         return FoundSection(head[0], offset, head[1])
@@ -256,31 +251,37 @@ class SectionScanner:
         """What a damaged section was before one of its bytes, or its length, was changed."""
         if not _FRAMING <= end - start <= MAX_REPAIR_BYTES:
             return ()
-        content = self._read(start, end - start)
-        kind, length = _HEAD.unpack_from(content)
-        body, right_length = content[_HEAD.size : -_CRC_BYTES], end - start - _FRAMING
-        stored = int.from_bytes(content[-_CRC_BYTES:], "little")
+        head = self._read(start, _HEAD.size)
+        kind, length = _HEAD.unpack(head)
+        right_length, body = end - start - _FRAMING, start + _HEAD.size
+        stored = int.from_bytes(self._read(end - _CRC_BYTES, _CRC_BYTES), "little")
         if length != right_length:
-            kinds = [kind, *(each for each in _KINDS if each != kind)] if kind not in _KINDS else [kind]
-            for each in kinds:
-                if zlib.crc32(body, zlib.crc32(_HEAD.pack(each, right_length))) == stored:
+            for each in [kind] if kind in _KINDS else _KINDS:
+                if self._crc(body, end - _CRC_BYTES, zlib.crc32(_HEAD.pack(each, right_length))) == stored:
                     return (FoundSection(each, start, right_length, repair="its length was damaged"),)
             return ()
-        difference = zlib.crc32(content[:-_CRC_BYTES]) ^ stored
+        difference = self._crc(body, end - _CRC_BYTES, zlib.crc32(head)) ^ stored
         if sum(byte != 0 for byte in difference.to_bytes(_CRC_BYTES, "little")) == 1 and (
             kind in _KINDS or kind & ANCILLARY
         ):
             return (FoundSection(kind, start, length, repair="its checksum was damaged"),)
         found = []
-        for position, change in one_byte_changes(difference, len(content) - _CRC_BYTES):
+        for position, change in one_byte_changes(difference, end - start - _CRC_BYTES):
             if position == 0 and kind ^ change in _KINDS:
                 found.append(FoundSection(kind ^ change, start, length, repair="its type was damaged"))
             elif position >= _HEAD.size and kind in _KINDS:
                 place = start + position
-                before = content[position]
+                before = self._read(place, 1)[0]
                 words = f"byte {place} of the file changed from {before:#04x} to {before ^ change:#04x}"
                 found.append(FoundSection(kind, start, length, (place, change), words))
         return tuple(found)
+
+    def _crc(self, start: int, end: int, crc: int = 0) -> int:
+        """CRC-32 of a stretch, after what ``crc`` is of."""
+        self._file.seek(start)
+        for position in range(start, end, _BLOCK):
+            crc = zlib.crc32(self._file.read(min(_BLOCK, end - position)), crc)
+        return crc
 
 
 def _possible_heads(content: NDArray[np.uint8], n_left: int) -> NDArray[np.int64]:

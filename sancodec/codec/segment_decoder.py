@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sancodec.codec import payload, residual, zstd_coder
+from sancodec.codec import payload, residual
 from sancodec.codec.beats import render
-from sancodec.codec.bits import BitReader, Bits
-from sancodec.codec.chunks import band_phases, base_windows, padded_length
-from sancodec.codec.class_coder import StreamBatch, StreamSymbols, decode_class_symbols, read_stream
+from sancodec.codec.bits import BitReader
+from sancodec.codec.chunks import padded_length
 from sancodec.codec.coding_section import decode_coding
-from sancodec.codec.contexts import Profile
-from sancodec.codec.event_stream import ChunkEvents
+from sancodec.codec.coefficients import ChunkStreams, CodedUnit, CoefficientDecoder
 from sancodec.codec.header import CODER_CLASS, Header
 from sancodec.codec.kernels import Model
 from sancodec.codec.missing import mask_of
@@ -30,40 +27,6 @@ from sancodec.codec.residual_stream import (
 )
 from sancodec.codec.synthesis import Engine, check_amplitudes, reconstruct
 from sancodec.errors import CorruptError
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ChunkStreams:
-    """One chunk, taken apart.
-
-    Parameters
-    ----------
-    class_streams, tokens
-        Per coded channel, under the class coder or zstd.
-    residual_streams
-        Per channel with a residual layer, under the class coder.
-    residual_content
-        Of all those channels, under zstd.
-    """
-
-    index: int
-    n_frames: int
-    digest: int
-    events: ChunkEvents
-    raw: Bits
-    class_streams: list[EncodedStream]
-    tokens: list[NDArray[np.uint8]]
-    residual_streams: list[CodedResidual]
-    residual_content: bytes
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Unit:
-    """One channel with a cascade of one chunk; ``slot`` counts those of the chunk."""
-
-    chunk: ChunkStreams
-    channel: int
-    slot: int
 
 
 class SegmentDecoder:
@@ -87,6 +50,7 @@ class SegmentDecoder:
             index: coding.residual for index, coding in enumerate(self.codings) if coding.residual is not None
         }
         self._levels = residual.decoding_levels(self._residuals)
+        self._coefficients = CoefficientDecoder(self.coding, header, models)
 
     def parse(self, index: int, content: bytes) -> ChunkStreams:
         """Take the payload of chunk ``index`` apart.
@@ -132,9 +96,7 @@ class SegmentDecoder:
             if fields.residuals is not None:
                 # A byte for the form and, at most, two tokens a sample and one at the end.
                 limit = sum(2 * count + 2 for count in residual_samples)
-                residual_content = payload.decode_zstd_residuals(
-                    fields.residuals, len(residual_samples), limit, where
-                )
+                residual_content = payload.decode_zstd_residuals(fields.residuals, len(residual_samples), limit, where)
         raw = np.unpackbits(np.frombuffer(fields.raw, np.uint8))
         return ChunkStreams(
             index, n_frames, fields.digest, events, raw, class_streams, tokens, residual_streams, residual_content
@@ -174,6 +136,10 @@ class SegmentDecoder:
                 decoded = samples.get((number, channel))
                 if decoded is None:
                     decoded = np.full(length, self.codings[channel].minimum, np.int32)
+                lattice = self.codings[channel].lattice
+                if lattice is not None:
+                    values = chunk.events.exceptions[channel].applied(lattice.values(decoded))
+                    decoded = np.clip(values, description.minimum, description.maximum).astype(np.int32)
                 runs = chunk.events.runs[channel]
                 if len(runs):
                     if description.invalid is None:
@@ -188,11 +154,10 @@ class SegmentDecoder:
     def _approximations(
         self, batch: Sequence[ChunkStreams]
     ) -> tuple[dict[tuple[int, int], NDArray[np.int32]], dict[int, int]]:
-        """What the cascades give, by position in the batch and channel; and how many raw bits of each chunk are read."""
-        units = [_Unit(chunk, channel, slot) for chunk in batch for slot, channel in enumerate(self._cascaded)]
+        """What the cascades give, by position in the batch and channel; and the raw bits read of each chunk."""
+        units = [CodedUnit(chunk, channel, slot) for chunk in batch for slot, channel in enumerate(self._cascaded)]
         numbers = {chunk.index: number for number, chunk in enumerate(batch)}
-        decode = self._decode_classes if self.coding.coder == CODER_CLASS else self._decode_tokens
-        quantised, positions = decode(units)
+        quantised, positions = self._coefficients.decode(units)
         approximations: dict[tuple[int, int], NDArray[np.int32]] = {}
         by_shape: dict[tuple[int, int], list[int]] = {}
         for number, unit in enumerate(units):
@@ -273,7 +238,7 @@ class SegmentDecoder:
                         samples[number, channel] = row
         return samples
 
-    def _synthesise(self, channel: int, units: list[_Unit], quantised: list[Quantised]) -> list[NDArray[np.int32]]:
+    def _synthesise(self, channel: int, units: list[CodedUnit], quantised: list[Quantised]) -> list[NDArray[np.int32]]:
         coding, model = self.codings[channel], self._model(channel)
         length = self._length(units[0])
         stacked = Quantised(
@@ -294,104 +259,10 @@ class SegmentDecoder:
                 )
         return list(reconstruct(coding, bank_sum, beat_sum))
 
-    def _base_at(self, units: list[_Unit], model: Model, circle: int) -> list[NDArray[np.int32]]:
-        """Profiles of units of one bank and padded length, ``(unit, window)`` per band."""
-        rows: list[list[NDArray[np.int32]]] = []
-        by_channel: dict[int, list[int]] = {}
-        for number, unit in enumerate(units):
-            by_channel.setdefault(unit.channel, []).append(number)
-        order = []
-        for channel, numbers in by_channel.items():
-            coding = self.codings[channel]
-            starts = [units[number].chunk.events.starts[coding.lead_group] for number in numbers]
-            length = max(self.coding.kernel_lengths[coding.lead_group], 1)
-            assert coding.profile is not None
-            rows.append(base_windows(model, coding.profile, band_phases(model, starts, circle, kernel_length=length)))
-            order += numbers
-        back = np.argsort(order)
-        return [np.concatenate(bands)[back] for bands in zip(*rows, strict=True)]
-
-    def _decode_classes(self, units: list[_Unit]) -> tuple[list[Quantised], dict[int, int]]:
-        batches: dict[tuple[int, int, int, int], list[int]] = {}
-        for number, unit in enumerate(units):
-            circle = padded_length(self._model(unit.channel), self._length(unit))
-            n_lanes = len(unit.chunk.class_streams[unit.slot].states)
-            n_words = len(unit.chunk.class_streams[unit.slot].words)
-            if (n_lanes > 0) != self._active(unit.channel).any() or (n_words and not n_lanes):
-                raise CorruptError(
-                    f"chunk {unit.chunk.index}: channel {unit.channel} has {n_lanes} lanes and {n_words} words"
-                )
-            key = (
-                self._models.index(self._model(unit.channel)),
-                circle,
-                n_lanes,
-                self._profile(unit.channel).weight_set,
-            )
-            if n_lanes:
-                batches.setdefault(key, []).append(number)
-        symbols: dict[int, StreamSymbols] = {}
-        for model_index, model in enumerate(self._models):
-            keys = [key for key in batches if key[0] == model_index]
-            of_model = []
-            for key in keys:
-                members = [units[number] for number in batches[key]]
-                of_model.append(
-                    StreamBatch(
-                        [unit.chunk.class_streams[unit.slot] for unit in members],
-                        key[2],
-                        key[3],
-                        self._base_at(members, model, key[1]),
-                        np.stack([self._active(unit.channel) for unit in members]),
-                    )
-                )
-            if keys:
-                for key, decoded in zip(keys, decode_class_symbols(of_model, model), strict=True):
-                    symbols.update(zip(batches[key], decoded, strict=True))
-        used_bits: dict[int, int] = {}
-        result = []
-        for number, unit in enumerate(units):
-            position = used_bits.setdefault(unit.chunk.index, 0)
-            if number not in symbols:
-                result.append(self._silence(unit))
-                continue
-            quantised, used = read_stream(symbols[number], unit.chunk.raw[position:], self._model(unit.channel))
-            used_bits[unit.chunk.index] = position + used
-            result.append(quantised)
-        return result, used_bits
-
-    def _silence(self, unit: _Unit) -> Quantised:
-        """No coefficient in any band."""
-        model = self._model(unit.channel)
-        widths = [padded_length(model, self._length(unit)) // stride for stride in model.band_strides]
-        return Quantised(
-            [np.zeros((1, width), np.int32) for width in widths], [np.zeros((1, width), bool) for width in widths], []
-        )
-
-    def _length(self, unit: _Unit) -> int:
+    def _length(self, unit: CodedUnit) -> int:
         return unit.chunk.n_frames * self._header.channels[unit.channel].samples_per_frame
 
     def _model(self, channel: int) -> Model:
         model = self.codings[channel].model
         assert model is not None
         return model
-
-    def _profile(self, channel: int) -> Profile:
-        profile = self.codings[channel].profile
-        assert profile is not None
-        return profile
-
-    def _active(self, channel: int) -> NDArray[np.bool_]:
-        return self._profile(channel).scale_codes > 0
-
-    def _decode_tokens(self, units: list[_Unit]) -> tuple[list[Quantised], dict[int, int]]:
-        readers: dict[int, BitReader] = {}
-        result = []
-        for unit in units:
-            chunk, model = unit.chunk, self._model(unit.channel)
-            reader = readers.setdefault(chunk.index, BitReader(chunk.raw, f"chunk {chunk.index}"))
-            circle = padded_length(model, self._length(unit))
-            magnitudes, negative = zstd_coder.decode_tokens(
-                chunk.tokens[unit.slot], [circle // stride for stride in model.band_strides], reader
-            )
-            result.append(Quantised([row[None] for row in magnitudes], [row[None] for row in negative], []))
-        return result, {index: reader.position for index, reader in readers.items()}

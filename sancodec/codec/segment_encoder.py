@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -18,19 +17,19 @@ from sancodec.codec.channel import (
     Choice,
     EncodedChannel,
     EncoderSettings,
+    Hint,
     LeadGroup,
     PreparedChannel,
     is_storable,
     prepare,
 )
-from sancodec.codec.chunk_source import ChunkSource, StoredGroup, residual_plan
+from sancodec.codec.chunk_source import StoredGroup
 from sancodec.codec.chunks import parts_of
-from sancodec.codec.coding_section import MeasuredQuality, SegmentCoding, encode_coding
 from sancodec.codec.detection import detect_events
-from sancodec.codec.header import CODER_CLASS, CODER_ZSTD
+from sancodec.codec.event_stream import Exceptions
 from sancodec.codec.kernels import Model
+from sancodec.codec.lattice import Lattice, find_lattice
 from sancodec.codec.promise import Promise
-from sancodec.codec.quality import measure
 from sancodec.codec.recording import Channel, Recording
 from sancodec.codec.residual import corrections
 from sancodec.codec.residual_encoder import (
@@ -65,6 +64,8 @@ class SegmentJob:
         Per channel.
     energies
         Per channel, mean squared deviation of the whole recording's samples; None for those of the segment.
+    hints
+        Per channel, how it was coded before; None where everything is to be tried.
     """
 
     recording: Recording
@@ -76,6 +77,7 @@ class SegmentJob:
     settings: EncoderSettings
     engine: Engine
     pool: ThreadPoolExecutor
+    hints: tuple[Hint | None, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +86,15 @@ class EncodedSegment:
 
     channels: list[EncodedChannel]
     groups: list[StoredGroup]
+
+    def hints(self) -> tuple[Hint | None, ...]:
+        """For the segment that follows."""
+        return tuple(
+            None
+            if each.coding.is_constant
+            else Hint(each.coding.model, each.coding.kernels.n_kernels, each.coding.step.value)
+            for each in self.channels
+        )
 
     @property
     def models(self) -> set[Model]:
@@ -99,9 +110,15 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
         When a promise cannot be kept.
     """
     recording = job.recording
+    lattices = [
+        _on_lattice(channel, samples) if promise.is_exact else None
+        for channel, samples, promise in zip(recording.channels, recording.samples, job.promises, strict=True)
+    ]
     prepared = [
-        prepare(channel, samples, sample_energy=energy)
-        for channel, samples, energy in zip(recording.channels, recording.samples, job.energies, strict=True)
+        prepare(channel, samples if found is None else found.multiples, sample_energy=energy)
+        for channel, samples, found, energy in zip(
+            recording.channels, recording.samples, lattices, job.energies, strict=True
+        )
     ]
     rates = sorted({channel.samples_per_frame for channel in recording.channels})
     encoded: dict[int, EncodedChannel] = {}
@@ -120,10 +137,18 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
                 _models_for(job.models, rate_hz),
                 job.settings,
                 job.engine,
+                job.hints[index],
+                0.0 if job.promises[index].max_error_adu is None else noise_scale(target_of(prepared[index])),
             )
             for index in coded
         }
-        results, group = _encode_group(job, jobs, group, lambda fraction: report((len(encoded) + fraction * len(coded)) / len(prepared)))
+        done, share = len(encoded) / len(prepared), len(coded) / len(prepared)
+        results, group = _encode_group(
+            job,
+            jobs,
+            group,
+            lambda fraction, done=done, share=share: report(done + fraction * share),  # type: ignore[misc]
+        )
         for index, result in results.items():
             encoded[index] = replace(result, coding=replace(result.coding, lead_group=group_index))
         for index in members:
@@ -132,7 +157,36 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
                     prepared[index], group_index, job.chunk_frames * per_frame, len(group.starts)
                 )
         groups.append(StoredGroup(group.starts, kernel_geometry(rate_hz)[0], per_frame))
+    for index, found in enumerate(lattices):
+        if found is not None and not encoded[index].coding.is_constant:
+            encoded[index] = replace(
+                encoded[index],
+                coding=replace(encoded[index].coding, lattice=found.lattice),
+                decoded=recording.samples[index],
+                exceptions=found.exceptions,
+            )
     return EncodedSegment([encoded[index] for index in range(len(prepared))], groups)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _OnLattice:
+    """A channel's samples as multiples of a step, int32 ``(sample,)``; missing ones are marked as before."""
+
+    lattice: Lattice
+    multiples: NDArray[np.int32]
+    exceptions: Exceptions
+
+
+def _on_lattice(channel: Channel, samples: NDArray[np.int32]) -> _OnLattice | None:
+    valid = np.ones(len(samples), bool) if channel.invalid is None else samples != channel.invalid
+    lattice = find_lattice(samples[valid])
+    if lattice is None:
+        return None
+    multiples = lattice.multiples(samples)
+    difference = np.where(valid, samples - lattice.values(multiples), 0)
+    positions = np.flatnonzero(difference)
+    marked = multiples if channel.invalid is None else np.where(valid, multiples, channel.invalid)
+    return _OnLattice(lattice, marked.astype(np.int32), Exceptions(positions, difference[positions]))
 
 
 def _models_for(models: tuple[Model, ...], rate_hz: float) -> tuple[Model, ...]:
@@ -171,7 +225,9 @@ def _encode_group(
         return result
 
     results = dict(zip(jobs, job.pool.map(cascade_of, jobs), strict=True))
-    results = _with_residuals(job, {index: replace(each, group=group) for index, each in jobs.items()}, results, choices)
+    results = _with_residuals(
+        job, {index: replace(each, group=group) for index, each in jobs.items()}, results, choices
+    )
     report(1.0)
     return results, group
 
@@ -181,10 +237,10 @@ def _aim_of(promise: Promise, job: ChannelJob) -> float | None:
     bound = promise.max_error_adu
     if bound is None:
         return promise.prdn
-    if bound == 0 and not job.settings.multiplier:
+    if (bound == 0 and not job.settings.multiplier) or (job.hint is not None and job.hint.model is None):
         return None
     channel = job.channel
-    rmse = typical_step(bound, noise_scale(target_of(channel))) / STEP_PER_RMSE
+    rmse = typical_step(bound, job.noise) / STEP_PER_RMSE
     aim = 100 * rmse / math.sqrt(channel.energy / channel.n_valid)
     return aim if promise.prdn is None or bound == 0 else min(aim, promise.prdn)
 
@@ -201,6 +257,7 @@ def residual_job(job: ChannelJob, bound: int, encoded: EncodedChannel | None) ->
         channel.minimum - channel.offset,
         channel.maximum - channel.offset,
         bound,
+        job.noise,
         min(job.chunk_length, len(channel.samples)),
     )
 
@@ -209,15 +266,21 @@ def _encode_channel(job: ChannelJob, promise: Promise, choice: Choice | None) ->
     """The cascade of a channel, or none where prediction alone is smaller."""
     bound = promise.max_error_adu
     if bound is None:
-        assert choice is not None and promise.prdn is not None
+        assert choice is not None
+        assert promise.prdn is not None
         return search(job, choice, prdn=promise.prdn)
     bare = _without_cascade(job)
     if choice is None:
         return bare
     unit = 2.0**-job.channel.exponent
     if not job.settings.multiplier:
-        return encode_at(job, choice, _FAST_STEP_OF_BOUND * bound * unit)
-    best = choose_cascade(job, choice, bound=bound, noise=noise_scale(target_of(job.channel)))
+        try:
+            return encode_at(job, choice, _FAST_STEP_OF_BOUND * bound * unit)
+        except QualityError:  # so fine a step is beyond the bank's exact range
+            return bare
+    if job.hint is not None:
+        return encode_at(job, choice, choice.step)
+    best = choose_cascade(job, choice, bound=bound)
     return bare if best is None else encode_at(job, best.choice, best.step * unit)
 
 
@@ -235,9 +298,7 @@ def _with_residuals(
 ) -> dict[int, EncodedChannel]:
     """Add the residual layer to the channels whose samples are bounded."""
     bounds = {index: job.promises[index].max_error_adu for index in jobs}
-    layered = [
-        residual_job(jobs[index], bound, encoded[index]) for index, bound in bounds.items() if bound is not None
-    ]
+    layered = [residual_job(jobs[index], bound, encoded[index]) for index, bound in bounds.items() if bound is not None]
     if not layered:
         return encoded
     codings = {each.channel: plan_alone(each).coding for each in layered if each.bound and job.settings.multiplier}
@@ -330,59 +391,3 @@ def _constant_channel(channel: PreparedChannel, group_index: int, chunk_length: 
     none = Events(np.zeros(n_events, np.int32), np.zeros(n_events, np.int32))
     samples = channel.samples
     return EncodedChannel(coding, none, parts_of(len(samples), chunk_length), [], samples, samples)
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentBody:
-    """Payloads of a segment's sections."""
-
-    coding: bytes
-    chunks: list[bytes]
-
-    @property
-    def n_bytes(self) -> int:
-        return len(self.coding) + sum(map(len, self.chunks))
-
-
-def _measured(description: Channel, samples: NDArray[np.int32], encoded: EncodedChannel) -> MeasuredQuality:
-    quality = measure(
-        samples, encoded.decoded, gain=description.gain, baseline=description.baseline, invalid=description.invalid
-    )
-    return MeasuredQuality(quality.prdn, quality.max_error_adu)
-
-
-def smallest_body(job: SegmentJob, encoded: EncodedSegment, models: Sequence[Model]) -> SegmentBody:
-    """The class coder's statistics suit signals with beats; others try zstd as well."""
-    channels = encoded.channels
-    is_plain = not any(each.coding.kernels.n_kernels or each.codes is not None for each in channels)
-    coders = [job.settings.coder] + ([CODER_ZSTD] if is_plain and job.settings.coder != CODER_ZSTD else [])
-    measured = [
-        _measured(description, samples, each)
-        for description, samples, each in zip(job.recording.channels, job.recording.samples, channels, strict=True)
-    ]
-    bodies = []
-    for coder in coders:
-        plan = residual_plan(channels, job.chunk_frames, job.recording) if coder == CODER_CLASS else None
-        segment = SegmentCoding(
-            job.first_chunk,
-            -(-job.recording.n_frames // job.chunk_frames),
-            coder,
-            [each.coding for each in channels],
-            measured,
-            [group.stored_kernel_length for group in encoded.groups],
-            None if plan is None else plan.tables,
-        )
-        coding = encode_coding(segment, models=tuple(models))
-        source = ChunkSource(
-            job.recording,
-            job.chunk_frames,
-            channels,
-            encoded.groups,
-            coder=coder,
-            zstd_level=job.settings.zstd_level,
-            coding_crc=zlib.crc32(coding),
-            first_chunk=job.first_chunk,
-            plan=plan,
-        )
-        bodies.append(SegmentBody(coding, list(job.pool.map(source.payload, range(source.n_chunks)))))
-    return min(bodies, key=lambda body: body.n_bytes)

@@ -214,7 +214,8 @@ def search_in_sample(
 ) -> tuple[float, Profile, tuple[int, int, int]]:
     """A first step, with the profile and offsets that belong to it, from a sample of the chunks.
 
-    Without a target the step stays that of ``choice``. Profile and offsets stay as they are afterwards: rounding that followed its own profile would drift and never converge.
+    Without a target the step stays that of ``choice``. Profile and offsets stay as they are afterwards: rounding
+    that followed its own profile would drift and never converge.
     """
     model = choice.model
     exact_ratio = 1.0 if target is None else _exact_ratio(job, target)

@@ -12,6 +12,7 @@ from sancodec.codec import transform
 from sancodec.codec.beats import FRACTION_BITS, BeatKernels
 from sancodec.codec.contexts import Profile
 from sancodec.codec.kernels import Model
+from sancodec.codec.lattice import Lattice
 from sancodec.codec.quantiser import Step
 from sancodec.codec.residual import ResidualCoding
 from sancodec.errors import CorruptError
@@ -67,6 +68,8 @@ class ChannelCoding:
         Expected magnitudes for the class coder; None under other coders.
     residual
         How samples follow from the cascade's approximation; None where that is what is decoded.
+    lattice
+        Where it is given, everything above speaks of multiples of its step instead of values.
     """
 
     offset: int
@@ -79,6 +82,7 @@ class ChannelCoding:
     kernels: BeatKernels = NO_KERNELS
     profile: Profile | None = None
     residual: ResidualCoding | None = None
+    lattice: Lattice | None = None
 
     @property
     def is_constant(self) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sancodec.codec.kernels import WEIGHT_FRACTION_BITS, KernelGroup, Model
 
 _MAX_BLOCK = 64
+_MAX_LAGGED = 1 << 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +98,13 @@ def synthesise(model: Model, amplitudes: list[NDArray[np.float64]]) -> NDArray[n
         n_blocks = length // blocked.block
         n_lags, block, n_maps = blocked.parts.shape
         maps = amplitude.reshape(n_signals, n_blocks, n_maps)
-        # Lagged maps side by side make one product of each group.
-        lagged = np.empty((n_signals, n_blocks, n_lags * n_maps))
-        for lag in range(n_lags):
-            lagged[:, :, lag * n_maps : (lag + 1) * n_maps] = np.roll(maps, blocked.first_lag + lag, axis=1)
-        kernels = blocked.parts.transpose(0, 2, 1).reshape(n_lags * n_maps, block)
-        output += (lagged.reshape(-1, n_lags * n_maps) @ kernels).reshape(n_signals, length)
+        # Lagged maps side by side make one product of each group, or a few where they would take too much memory.
+        at_once = max(1, _MAX_LAGGED // max(maps.size, 1))
+        for first in range(0, n_lags, at_once):
+            parts = blocked.parts[first : first + at_once]
+            lagged = np.empty((n_signals, n_blocks, len(parts) * n_maps))
+            for lag in range(len(parts)):
+                lagged[:, :, lag * n_maps : (lag + 1) * n_maps] = np.roll(maps, blocked.first_lag + first + lag, axis=1)
+            kernels = parts.transpose(0, 2, 1).reshape(len(parts) * n_maps, block)
+            output += (lagged.reshape(-1, len(parts) * n_maps) @ kernels).reshape(n_signals, length)
     return output

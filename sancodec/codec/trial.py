@@ -74,14 +74,19 @@ def choose(job: ChannelJob, *, prdn: float) -> Choice:
     prdn
         The target: what is best depends on it.
     """
-    group, channel = job.group, job.channel
+    group, channel, hint = job.group, job.channel, job.hint
     counts = [count for count in job.settings.kernel_counts if count]
+    if hint is not None:
+        counts = [hint.n_kernels] if hint.n_kernels else []
     learnt: dict[int, NDArray[np.float32]] = {}
     if counts and len(group.starts) >= _MIN_EVENTS:
         before = beats.kernel_geometry(group.sampling_rate_hz)[1]
         learnt = beats.learn_kernels(
             group.filtered[job.index], group.starts + before, counts=counts, sampling_rate_hz=group.sampling_rate_hz
         )
+    if hint is not None and hint.model is not None:
+        step = max(hint.step * 2.0**-channel.exponent, MIN_STEP)
+        return Choice(hint.model, cascade_of(job, learnt.get(hint.n_kernels), step), step)
     options = [0, *learnt]
     middle = options[(len(options) + 1) // 2] if learnt else 0
     target_rmse = prdn / 100 * math.sqrt(channel.scaled_energy / channel.n_valid)

@@ -163,7 +163,7 @@ def changed(**fields):
     return encode_coding(SegmentCoding(0, 1, CODER_ZSTD, [coding], QUALITIES[:1], [40]), models=(SMALL, LAPPED))
 
 
-LIMITS = ResidualCoding(2**20, 1, 20, row(*[0] * 64), ())
+LIMITS = ResidualCoding(2**20, 64, 20, row(*[0] * 64), ())
 
 
 def layered(**fields):

@@ -1,4 +1,5 @@
 import io
+import time
 import tracemalloc
 from fractions import Fraction
 from unittest import mock
@@ -8,7 +9,7 @@ import pytest
 
 from sancodec.codec import encoder
 from sancodec.codec import salvage as salvage_module
-from sancodec.codec.container import SectionType, section_bytes
+from sancodec.codec.container import SectionType
 from sancodec.codec.decoder import RecordingReader
 from sancodec.codec.encoder import encode_recording
 from sancodec.codec.kernels import Model
@@ -68,8 +69,8 @@ def test_every_way_of_coding_can_be_salvaged(level, promise):
     right = reader_of(content).read().samples
     places = spans_of(content, SectionType.CHUNK)
     (a, b), (c, d) = places[0], places[7]
-    swapped = content[:a] + content[c:d] + content[b:c] + content[a:b] + content[d:]
-    reader, chunks = salvaged(altered(swapped, places[4][0] + 20, places[4][0] + 31, places[5][0] + 20))
+    damaged = altered(content, places[4][0] + 20, places[4][0] + 31, places[5][0] + 20)
+    reader, chunks = salvaged(damaged[:a] + damaged[c:d] + damaged[b:c] + damaged[a:b] + damaged[d:])
     assert lost_of(reader) == [4]
     assert repaired_of(reader) == [0, 5, 7]
     assert_right(reader, chunks, right)
@@ -302,7 +303,7 @@ def test_a_damaged_embedded_model_is_repaired_or_asked_for(right):
     assert "section MODEL" in reader.notes[0]
     assert_right(reader, chunks, reader_of(content).read().samples)
     with pytest.raises(
-        ModelMismatchError, match="a MODEL section is damaged beyond repair, and .* give it with --model"
+        ModelMismatchError, match=r"a MODEL section is damaged beyond repair, and .* give it with --model"
     ):
         salvaged(altered(content, start + 50, start + 70), models=())
     assert not salvaged(altered(content, start + 50, start + 70))[0].lost
@@ -355,7 +356,7 @@ def test_formats_of_differences_are_filled_with_straight_lines():
 
 
 def test_ranges_of_values_include_the_fillings(content):
-    reader, chunks = salvaged(content)
+    reader, _ = salvaged(content)
     (low, high), (filled_low, filled_high) = reader.value_ranges()
     assert -400 < low < -290
     assert 290 < min(high, filled_high) <= max(high, filled_high) < 400
@@ -372,7 +373,7 @@ def test_what_is_filled_is_limited(content):
 
 def test_large_files_are_salvaged_in_little_memory(content):
     """Bytes that no section can be told in are read block by block."""
-    start, end = spans_of(content, SectionType.CHUNK)[4]
+    start, _ = spans_of(content, SectionType.CHUNK)[4]
     noise = np.random.default_rng(0).bytes(1 << 24)
     damaged = content[: start + 20] + noise + content[start + 20 :]
     tracemalloc.start()
@@ -382,14 +383,14 @@ def test_large_files_are_salvaged_in_little_memory(content):
     finally:
         tracemalloc.stop()
     assert lost_of(reader) == [4]
-    assert peak < len(damaged) + (8 << 20)  # BytesIO holds a copy of its own
+    assert peak < 4 << 20
 
 
 def test_lengths_that_lead_nowhere_do_not_take_long(content):
     """A file full of section heads: each of them is a place where a section could begin."""
-    start, end = spans_of(content, SectionType.CHUNK)[4]
-    trap = (b"\x04\x00\x40\x00\x00" * 200_000)[: 1 << 20]
-    damaged = content[: start + 20] + trap + content[start + 20 :]
+    start, _ = spans_of(content, SectionType.CHUNK)[4]
+    damaged = content[: start + 20] + b"\x04\x00\x40\x00\x00" * 200_000 + content[start + 20 :]
+    begin = time.process_time()
     reader, _ = salvaged(damaged)
-    assert section_bytes(0) == 9
+    assert time.process_time() - begin < 20
     assert 4 in lost_of(reader)

@@ -177,7 +177,7 @@ def test_a_coding_that_promises_more_chunks_than_follow_it_is_refused():
     other_coding, other = two[-3:-1]
     assert reader_of(rewritten(one)).read().n_frames == 2 * CHUNK
     # CODING of both chunks, chunk 0, CODING of chunk 1, chunk 1: every chunk fits its own, but the first says too much.
-    with pytest.raises(CorruptError, match=r"segment 0: .* 2 chunks; 1 follow"):
+    with pytest.raises(CorruptError, match=r"segment 0: .* 2 chunks; 1 follow it"):
         reader_of(rewritten([header, coding, first, other_coding, other])).read()
 
 

@@ -1,21 +1,42 @@
-"""The package's decoder and the one written from docs/format.md, asked about the same file."""
+"""The package's decoder and docs/decoder.py, which was written from docs/format.md, asked about the same file."""
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
 import format_parts as parts
+import numpy as np
 import pytest
-from independent_decoder import decode
+import zstandard
 
 import sancodec
 from sancodec.errors import FormatError
 
-REFUSALS = (ValueError, IndexError)
+REFUSALS = (ValueError, IndexError, zstandard.ZstdError)
+
+
+def _load() -> ModuleType:
+    """docs/decoder.py as a module: it is no part of a package."""
+    path = Path(__file__).parents[2] / "docs" / "decoder.py"
+    specification = importlib.util.spec_from_file_location("san_decoder", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules["san_decoder"] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+decoder = _load()
 
 
 def accepted(blob: bytes) -> list[list[int]]:
     """Samples of each channel, the same from both decoders."""
     expected = [row.tolist() for row in sancodec.decompress_recording(blob).samples]
-    assert [row.tolist() for row in decode(blob)[1]] == expected
+    assert [row.tolist() for row in decoder.decode(blob, {})[1]] == expected
     return expected
 
 
@@ -24,7 +45,20 @@ def refused(blob: bytes, match: str | None = None, error: type[FormatError] = Fo
     with pytest.raises(error, match=match):
         sancodec.decompress_recording(blob)
     with pytest.raises(REFUSALS):
-        decode(blob)
+        decoder.decode(blob, {})
+
+
+def agreed(blob: bytes) -> bool:
+    """Whether both accept a file, with the same samples; both may refuse it."""
+    try:
+        expected = sancodec.decompress_recording(blob).samples
+    except FormatError:
+        with pytest.raises(REFUSALS):
+            decoder.decode(blob, {})
+        return False
+    for row, found in zip(expected, decoder.decode(blob, {})[1], strict=True):
+        np.testing.assert_array_equal(found, row)
+    return True
 
 
 def constant_file(**fields: bytes) -> bytes:

@@ -6,9 +6,11 @@ import io
 from fractions import Fraction
 
 import numpy as np
+import zstandard
 
 from sancodec.codec.encoder import encode_recording
 from sancodec.codec.kernels import Model
+from sancodec.codec.promise import Promise
 from sancodec.codec.recording import Channel, Recording
 from sancodec.codec.synthesis import NumpyEngine
 from sancodec.training.lapped import SYM8, dyadic_groups
@@ -33,7 +35,7 @@ def example_bytes() -> bytes:
     encode_recording(
         example_recording(),
         file,
-        prdn=2.0,
+        promises=[Promise(prdn=2.0), Promise(max_error_adu=0)],
         level=1,
         chunk_s=None,
         models=models,
@@ -49,4 +51,6 @@ def hex_dump(content: bytes) -> str:
 
 
 if __name__ == "__main__":
-    print(hex_dump(example_bytes()))
+    content = example_bytes()
+    length = int.from_bytes(content[0x0D:0x11], "little")
+    print(hex_dump(content), hex_dump(zstandard.decompress(content[0x11 : 0x11 + length])), sep="\n\n")

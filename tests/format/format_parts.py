@@ -1,6 +1,6 @@
 """Files built field by field as docs/format.md says, so that a test can break one field and leave all others right.
 
-``constant_file`` is the annotated example of section 16; ``coded_file`` has one channel with a bank, whose
+``constant_file`` is the annotated example of section 17; ``coded_file`` has one channel with a bank, whose
 coefficients are all 0.
 """
 
@@ -33,12 +33,18 @@ def file_of(
     *sections: tuple[int, bytes], index: bytes | None = None, before_index: bytes = b"", after: bytes = b""
 ) -> bytes:
     """Prefix, sections, an INDEX that fits unless another is given, trailer."""
-    content, edges = PREFIX, []
+    content, segments = PREFIX, []
+    first = 0
     for kind, payload in sections:
+        if kind == CODING:
+            first = first or len(content)
+            segments.append([])
         content += section(kind, payload)
-        if kind in (CODING, CHUNK):
-            edges.append(len(content))
-    fitting = varints(edges[0], len(edges) - 1, *np.diff(edges).tolist()) if edges else b""
+        if kind in (CODING, CHUNK) and segments:
+            segments[-1].append(len(payload) + 9)
+    fitting = varints(first, len(segments))
+    for coding, *chunks in segments:
+        fitting += varints(coding, len(chunks), *chunks)
     content += before_index
     trailer = struct.pack("<Q4s", len(content), b"SANe")
     return content + section(INDEX, fitting if index is None else index) + after + trailer
@@ -55,26 +61,25 @@ LEAD = {
     "maximum": varints(4094),
     "missing": b"\1" + varints(4095),
     "difference": b"\0",
+    "promises": b"\1\1" + struct.pack("<d", 2),
 }
 FIELDS = {
     "source": b"\5array",
     "rate": varints(360, 1),
     "n_frames": b"\5",
     "chunk_frames": b"\5",
-    "coder": b"\0",
     "level": b"\1",
-    "promises": b"\1\1" + struct.pack("<d", 2),
     "models": b"\0",
     "channels": b"\2",
     **LEAD,
-    "second": b"\3ABP\4mmHg" + struct.pack("<d", 10) + b"\0\x0c\2\0" + varints(8190) + b"\0\0",
+    "second": b"\3ABP\4mmHg" + struct.pack("<d", 10) + b"\0\x0c\2\0" + varints(8190) + b"\0\0\1\2" + bytes(8),
     "side_files": b"\0",
 }
 
 
 def header_of(**fields: bytes) -> bytes:
     """The example's HEADER with some fields replaced."""
-    return zstd_compress(b"".join((FIELDS | fields).values()), 3)
+    return zstd_compress(b"".join((FIELDS | fields).values()), 19)
 
 
 def write(writer: BitWriter, *values: int, signed: bool = False) -> None:
@@ -83,16 +88,23 @@ def write(writer: BitWriter, *values: int, signed: bool = False) -> None:
 
 
 def constant_coding(
-    *, prdn: int = 0, values: tuple[int, int] = (995, 800), groups: tuple[int, int] = (0, 1), n_groups: int = 2
+    *,
+    prdn: int = 0,
+    values: tuple[int, int] = (995, 800),
+    groups: tuple[int, int] = (0, 1),
+    n_groups: int = 2,
+    head: tuple[int, int, int] = (0, 1, 0),
 ) -> bytes:
+    """``head`` is first chunk, number of chunks, coder."""
     writer = BitWriter()
+    write(writer, *head)
     write(writer, n_groups)
     write(writer, *[0] * n_groups)
     for value, group in zip(values, groups, strict=True):
         writer.number(prdn, 32)
         write(writer, value, value, value, signed=True)
         write(writer, 0, group)
-        writer.number(0, 1)
+        writer.number(0, 2)
     return writer.tobytes()
 
 
@@ -108,9 +120,11 @@ def chunk_of(
     events: bytes = EVENTS,
     raw: bytes = b"",
     coefficients: bytes = b"",
+    residuals: bytes | None = None,
 ) -> bytes:
     digest = zlib.crc32(struct.pack("<II", number, zlib.crc32(coding)) + samples.astype("<i4").tobytes())
-    return struct.pack("<I", digest) + varints(len(events), len(raw)) + events + raw + coefficients
+    lengths = varints(len(events), len(raw)) + (b"" if residuals is None else varints(len(coefficients)))
+    return struct.pack("<I", digest) + lengths + events + raw + coefficients + (residuals or b"")
 
 
 def constant_sections(*, header: bytes | None = None, coding: bytes | None = None, **chunk: bytes) -> list:
@@ -156,6 +170,7 @@ def coded_coding(
 ) -> bytes:
     """One channel of the two-band model, offset 7, one beat kernel of zeros."""
     writer = BitWriter()
+    write(writer, 0, 1, coder)
     write(writer, 1)
     write(writer, kernel_length)
     writer.number(0, 32)
@@ -173,6 +188,7 @@ def coded_coding(
         writer.number(0, 3)
         write(writer, *np.diff(scales, prepend=0).tolist(), signed=True)
         writer.number(0, 1)
+    writer.number(0, 1)
     return writer.tobytes()
 
 
@@ -215,7 +231,6 @@ def coded_file(
     header = header_of(
         n_frames=bytes([N_SAMPLES]),
         chunk_frames=bytes([N_SAMPLES]),
-        coder=bytes([coder]),
         models=b"\1" + hashlib.sha256(model).digest(),
         channels=b"\1",
         second=b"",
@@ -228,3 +243,88 @@ def coded_file(
         coefficients=coefficients,
     )
     return file_of((HEADER, header), (MODEL, model), (CODING, coding), (CHUNK, chunk))
+
+
+def framed(*pieces: bytes, layout: int = 0) -> bytes:
+    """A layout and zstd frames."""
+    frames = [zstd_compress(piece, 3) for piece in pieces]
+    return bytes([layout]) + b"".join(varints(len(frame)) + frame for frame in frames)
+
+
+PREDICTED = np.array([10, 13, 20, 20, 7])
+DIFFERENCES = (3, 3, 7, 0, -13)
+
+
+def layer_of(
+    writer: BitWriter,
+    *,
+    head: tuple[int, ...] = (0, 4, 0, 1, 0),
+    own: tuple[int, ...] = (1,),
+    references: tuple[tuple[int, int, int, tuple[int, ...]], ...] = (),
+) -> None:
+    """``head`` is bound, restart, shift, own lags, references; references are (source, lags, first lag, weights)."""
+    write(writer, *head)
+    write(writer, *own, signed=True)
+    for source, n_lags, first_lag, weights in references:
+        write(writer, source, n_lags)
+        write(writer, first_lag, signed=True)
+        write(writer, *weights, signed=True)
+
+
+def predicted_coding(
+    *layers: dict | None,
+    coder: int = 0,
+    bounds: tuple[int, int] = (-2047, 2047),
+    tables: tuple[int, ...] | None = None,
+    rows: tuple[tuple[int, tuple[int, ...]], ...] = ((0, (*[241] * 16, 240)),),
+) -> bytes:
+    """Channels of offset 7, predicted from the sample before unless ``layers`` say else; None for a constant 7."""
+    writer = BitWriter()
+    layers = layers or ({},)
+    write(writer, 0, 1, coder)
+    write(writer, 1)
+    write(writer, 0)
+    for layer in layers:
+        writer.number(0, 32)
+        write(writer, 7, *((7, 7) if layer is None else bounds), signed=True)
+        write(writer, 0, 0)
+        writer.number(0, 1)
+        writer.number(int(layer is not None), 1)
+        if layer is not None:
+            layer_of(writer, **layer)
+    if coder:
+        write(writer, *((1, len(rows)) if tables is None else tables))
+        for shift, row in rows:
+            writer.number(shift, 5)
+            write(writer, *row)
+    return writer.tobytes()
+
+
+def predicted_file(
+    coding: bytes,
+    *samples: np.ndarray,
+    residuals: bytes,
+    raw: bytes = b"",
+    coefficients: bytes = b"",
+    events: bytes | None = None,
+    per_frame: int = 1,
+) -> bytes:
+    """A file of one chunk without a model; channels of one rate, all of them "II"."""
+    n_channels = len(samples)
+    lead = b"".join((LEAD | {"per_frame": bytes([per_frame])}).values())
+    header = header_of(
+        n_frames=bytes([len(samples[0]) // per_frame]),
+        chunk_frames=bytes([len(samples[0]) // per_frame]),
+        channels=bytes([n_channels]),
+        second=lead * (n_channels - 1),
+    )
+    events = bytes((n_channels + 7) // 8) if events is None else events
+    chunk = chunk_of(
+        coding, np.concatenate(samples), events=events, raw=raw, coefficients=coefficients, residuals=residuals
+    )
+    return file_of((HEADER, header), (CODING, coding), (CHUNK, chunk))
+
+
+def zigzag_bytes(*differences: int, form: int = 0) -> bytes:
+    """A channel's residuals in bytes."""
+    return bytes([form]) + bytes(min((2 * q if q >= 0 else -2 * q - 1) >> form, 255) for q in differences)

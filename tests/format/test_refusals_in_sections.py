@@ -9,10 +9,9 @@ from importlib import import_module
 from pathlib import Path
 
 import format_parts as parts
-import independent_sections
 import numpy as np
 import pytest
-from both_decoders import REFUSALS, accepted, constant_file, refused
+from both_decoders import REFUSALS, accepted, constant_file, decoder, refused
 from format_example import example_bytes
 from format_parts import CHUNK, CODING, HEADER, coded_coding, coded_file, file_of, header_of, model_of
 
@@ -26,7 +25,7 @@ UNKNOWN, PRIVATE = (128, b"?" * 40), (255, b"")
 
 def test_built_files_are_right_as_long_as_nothing_is_broken() -> None:
     assert accepted(constant_file()) == accepted(example_bytes())
-    assert constant_file()[0x65:0x98] == example_bytes()[0x65:0x98]
+    assert constant_file()[0x65:0x99] == example_bytes()[0x65:0x99]
     for coder in (0, 1):
         assert accepted(coded_file(coder=coder)) == [[7] * 60]
 
@@ -46,11 +45,12 @@ def test_ancillary_section_in_another_place_is_refused() -> None:
     header, coding, chunk = parts.constant_sections()
     refused(file_of(header, coding, chunk, after=parts.section(*UNKNOWN)), "no index")
     blob = file_of(header, coding, chunk)
-    first = 12 + len(parts.section(*header)) + len(parts.section(*coding))
-    between = blob[:first] + parts.section(*UNKNOWN) + parts.section(*chunk)
-    index = parts.varints(first, 1, len(parts.section(*chunk)))
-    end = between + parts.section(5, index) + struct.pack("<Q4s", len(between), b"SANe")
-    refused(end, "chunk 0")
+    first = 12 + len(parts.section(*header))
+    lengths = [len(parts.section(*each)) for each in (coding, UNKNOWN, chunk)]
+    between = blob[: first + lengths[0]] + parts.section(*UNKNOWN) + parts.section(*chunk)
+    for numbers in ((lengths[0], 1, lengths[2]), (lengths[0], 1, lengths[1]), (sum(lengths[:2]), 1, lengths[2])):
+        index = parts.varints(first, 1, *numbers)
+        refused(between + parts.section(5, index) + struct.pack("<Q4s", len(between), b"SANe"), "chunk 0|index")
 
 
 def test_damaged_ancillary_section_is_refused() -> None:
@@ -86,25 +86,88 @@ def test_chunk_from_another_place_or_another_file_is_refused() -> None:
 @pytest.mark.parametrize(
     ("numbers", "match"),
     [
-        ((132, 1, 19), "follows CODING"),
-        ((134, 1, 18), "follows CODING"),
-        ((133, 1, 18), "no section of 18 bytes"),
-        ((133, 1, 20), "beyond the index"),
-        ((133, 2, 19, 0), "lists 2 chunks"),
-        ((133, 0), "lists 0 chunks"),
-        ((133, 1, 19, 0), "follow its last number"),
-        ((133, 1), "ends within a number"),
+        ((100, 1, 33, 1, 19), "it is at 101"),
+        ((102, 1, 33, 1, 18), "it is at 101"),
+        ((101, 1, 33, 1, 18), "no section CHUNK of 18 bytes"),
+        ((101, 1, 33, 1, 20), "beyond the index"),
+        ((101, 1, 32, 1, 20), "chunk 0: section of unknown type"),
+        ((101, 1, 34, 1, 18), "chunk 0: section of unknown type"),
+        ((101, 1, 33, 2, 19, 0), "a segment of 2 chunks"),
+        ((101, 1, 33, 0), "a segment of 0 chunks"),
+        ((101, 2, 33, 1, 19, 0, 0), "lists 2 segments"),
+        ((101, 0), "lists 0 segments"),
+        ((101, 1, 33, 1, 19, 0), "follow its last number"),
+        ((101, 1, 33, 1), "ends within a number"),
     ],
 )
 def test_index_that_does_not_fit_is_refused_but_single_chunks_can_be_read(numbers: tuple, match: str) -> None:
     fitted = example_bytes()
-    content, end = fitted[:0x98], parts.section(5, parts.varints(*numbers))
-    blob = content + end + fitted[-12:]
+    assert fitted[:0x99] + parts.section(5, parts.varints(101, 1, 33, 1, 19)) + fitted[-12:] == fitted
+    blob = fitted[:0x99] + parts.section(5, parts.varints(*numbers)) + fitted[-12:]
     refused(blob, match)
-    if numbers != (133, 1, 18):
+    if numbers[2:] not in ((33, 1, 18), (32, 1, 20), (34, 1, 18)) or numbers[0] != 101:
         reader = RecordingReader(io.BytesIO(blob), engine=NumpyEngine())
         ((_, samples),) = reader.chunks(0, 1)
         assert [row.tolist() for row in samples] == accepted(fitted)
+
+
+# 2 Segments
+
+
+def constant_segments(*heads: tuple[int, int, int], numbers: tuple[int, ...] = (0, 1)) -> list:
+    """CODING of each segment and its chunks of five frames, which have no missing samples."""
+    sections, left = [], list(numbers)
+    for head in heads:
+        coding = parts.constant_coding(head=head)
+        sections.append((CODING, coding))
+        for number in left[: head[1]]:
+            samples = np.array([995] * 5 + [800] * 10)
+            sections.append((CHUNK, parts.chunk_of(coding, samples, number=number, events=b"\0")))
+        left = left[head[1] :]
+    return sections
+
+
+TWO_CHUNKS = (HEADER, header_of(n_frames=b"\x0a"))
+
+
+def test_chunks_in_one_segment_and_in_two() -> None:
+    one = accepted(file_of(TWO_CHUNKS, *constant_segments((0, 2, 0))))
+    assert one == accepted(file_of(TWO_CHUNKS, *constant_segments((0, 1, 0), (1, 1, 1)))) == [[995] * 10, [800] * 20]
+
+
+@pytest.mark.parametrize(
+    "heads",
+    [
+        ((1, 1, 0), (1, 1, 0)),
+        ((0, 1, 0), (0, 1, 0)),
+        ((0, 1, 0), (2, 1, 0)),
+        ((0, 0, 0), (0, 2, 0)),
+        ((0, 3, 0),),
+    ],
+)
+def test_segment_of_chunks_that_are_not_its_own_is_refused(heads: tuple) -> None:
+    refused(file_of(TWO_CHUNKS, *constant_segments(*heads)))
+
+
+def test_segment_of_more_or_fewer_chunks_than_follow_it_is_refused() -> None:
+    first, chunk, *_ = constant_segments((0, 2, 0))
+    refused(file_of(TWO_CHUNKS, first, chunk, *constant_segments((1, 1, 0), numbers=(1,))), "2 chunks; 1 follow it")
+    short, *_ = constant_segments((0, 1, 0))
+    chunks = [
+        (CHUNK, parts.chunk_of(short[1], np.array([995] * 5 + [800] * 10), number=n, events=b"\0")) for n in (0, 1)
+    ]
+    refused(file_of(TWO_CHUNKS, short, *chunks), "chunk 1")
+
+
+def test_number_of_chunks_is_that_of_the_header() -> None:
+    refused(file_of(TWO_CHUNKS, *constant_segments((0, 1, 0))), "promises 2|chunk 1")
+    three = constant_segments((0, 2, 0), numbers=(0, 1))
+    refused(file_of(TWO_CHUNKS, *three, three[-1]))
+
+
+def test_unknown_coder_is_refused_by_name() -> None:
+    for coder in (2, 3, 255):
+        refused(constant_file(coding=parts.constant_coding(head=(0, 1, coder))), "coder", UnsupportedVersionError)
 
 
 # 3 HEADER
@@ -116,6 +179,7 @@ def test_index_that_does_not_fit_is_refused_but_single_chunks_can_be_read(number
         {"source": b"\4wfdb"},
         {"source": b"\x0aarray:u4:2"},
         {"promises": b"\0"},
+        {"promises": b"\1" + parts.varints(2**32) + bytes(8)},
         {"promises": b"\2" + (b"\x07" + struct.pack("<d", -1)) * 2},
         {"promises": b"\x10" + (b"\1" + struct.pack("<d", 2)) * 16},
         {"baseline": parts.varints(2**32 - 1)},
@@ -136,6 +200,8 @@ def test_headers_at_their_limits(fields: dict[str, bytes]) -> None:
         ({"source": b"\6array\n"}, "source"),
         ({"promises": b"\x11" + (b"\1" + struct.pack("<d", 2)) * 17}, "promises"),
         ({"promises": b"\1\1" + struct.pack("<d", np.nan)}, "promise"),
+        ({"promises": b"\1\1" + struct.pack("<d", np.inf)}, "promise"),
+        ({"promises": b"\1" + parts.varints(2**32 + 1) + bytes(8)}, "promise"),
         pytest.param({"rate": parts.varints(2**62, 1)}, "sampling rate"),
         pytest.param({"rate": parts.varints(1, 2**62)}, "sampling rate"),
         ({"baseline": parts.varints(2**32)}, "baseline"),
@@ -148,7 +214,6 @@ def test_headers_at_their_limits(fields: dict[str, bytes]) -> None:
         ({"per_frame": b"\0"}, "samples per frame"),
         ({"n_frames": parts.varints(2**28 // 3 + 1), "chunk_frames": parts.varints(2**40)}, "samples in a chunk"),
         ({"n_frames": parts.varints(2**24 + 1), "chunk_frames": b"\1"}, "chunks"),
-        ({"coder": b"\2"}, "coder"),
         ({"level": b"\0"}, "level"),
         ({"side_files": b"\0\0"}, "follow its last field"),
     ],
@@ -158,8 +223,7 @@ def test_header_that_breaks_a_limit_is_refused(fields: dict[str, bytes], match: 
 
 
 def test_header_of_another_kind_names_the_version() -> None:
-    for fields in ({"source": b"\3edf"}, {"coder": b"\2"}):
-        refused(constant_file(header=header_of(**fields)), error=UnsupportedVersionError)
+    refused(constant_file(header=header_of(source=b"\3edf")), error=UnsupportedVersionError)
 
 
 def test_zstd_frame_of_size_0_or_without_size_is_refused() -> None:
@@ -188,7 +252,7 @@ SMALLEST = [4095] + [0] * 15 + [1]
 )
 def test_models_at_their_limits(model: bytes) -> None:
     assert decode_model(model).content == model
-    independent_sections.read_model(model)
+    decoder.read_model(model)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +284,7 @@ def test_model_that_breaks_a_limit_is_refused(model: bytes, match: str) -> None:
     with pytest.raises(FormatError, match=match):
         decode_model(model)
     with pytest.raises(REFUSALS):
-        independent_sections.read_model(model)
+        decoder.read_model(model)
 
 
 # 5 CODING
@@ -273,16 +337,16 @@ def test_coding_at_its_limits() -> None:
     accepted(coded_file(coding=coded_coding(exponent=20, step=(4095, 32))))
 
 
-# 12 and 13
+# 13 and 14
 
 
 def test_file_that_was_cut_short_is_refused() -> None:
-    refused(example_bytes()[:0x85], error=TruncatedError)
+    refused(example_bytes()[:0x86], error=TruncatedError)
 
 
 def test_constants_in_the_table_of_limits_exist() -> None:
     text = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
-    names = re.findall(r"`([a-z_]+)\.([A-Za-z_]+)`", text.split("## 13 Limits")[1].split("## 14")[0])
+    names = re.findall(r"`([a-z_]+)\.([A-Za-z_]+)`", text.split("## 14 Limits")[1].split("## 15")[0])
     assert len(names) > 40
     for module, name in names:
         assert hasattr(import_module(f"sancodec.codec.{module}"), name), f"{module}.{name}"

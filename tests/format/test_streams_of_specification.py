@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
+from types import SimpleNamespace
 
-import independent_decoder
 import numpy as np
 import pytest
-from independent_fields import Bits, Bytes
+from both_decoders import decoder
 
 from sancodec.codec import class_coder, payload, zstd_coder
 from sancodec.codec.beats import BeatKernels, Events, render
 from sancodec.codec.bits import BitReader, BitWriter, zigzag
 from sancodec.codec.chunks import band_phases, base_windows
-from sancodec.codec.coding_section import MeasuredQuality, decode_coding, encode_coding
+from sancodec.codec.coding_section import MeasuredQuality, SegmentCoding, decode_coding, encode_coding
 from sancodec.codec.container import encode_varints, zstd_compress
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, ContextModel, Profile
 from sancodec.codec.event_stream import ChunkEvents
@@ -82,19 +82,17 @@ def test_class_streams_with_any_profile(seed: int) -> None:
     part = class_coder.ChannelPart(quantised, active, n_lanes, profile.weight_set)
     ((stream,),) = class_coder.encode_class_streams([part], model)
     content = payload.encode_class_coefficients([stream.stream])
-    coding = {
-        "model": independent_decoder.read_model(model.content),
-        "set": profile.weight_set,
-        "scales": profile.scale_codes.tolist(),
-        "phases": profile.phase_codes.tolist(),
-    }
-    raw = Bits(bits="".join(map(str, stream.raw.tolist())))
-    fields = Bytes(content)
-    decoded = independent_decoder.decode_classes(fields, raw, coding, starts.tolist(), kernel_length, circle)
+    cascade = SimpleNamespace(
+        model=decoder.read_model(model.content),
+        set=profile.weight_set,
+        scales=profile.scale_codes,
+        phases=profile.phase_codes,
+    )
+    raw, fields = decoder.Bits(stream.raw), decoder.Bytes(content)
+    decoded = decoder.read_classes(fields, raw, cascade, starts, kernel_length, circle)
     fields.finish()
     raw.finish()
-    for found, expected in zip(decoded, signed(quantised), strict=True):
-        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(decoded, np.concatenate(signed(quantised)))
 
 
 @pytest.mark.parametrize("layout", [0, 1, 2])
@@ -114,13 +112,12 @@ def test_tokens_in_every_layout(layout: int, largest: int) -> None:
     ][layout]
     frames = [zstd_compress(piece, 3) for piece in pieces]
     content = bytes([layout]) + b"".join(encode_varints([len(frame)]) + frame for frame in frames)
-    raw = Bits(writer.tobytes())
-    second = independent_decoder.read_model(model.content)
-    decoded = independent_decoder.decode_tokens(content, raw, [second, second], [circle, circle])
+    raw = decoder.Bits(writer.tobytes())
+    widths = [circle // stride for stride in decoder.read_model(model.content).strides]
+    decoded = decoder.read_all_tokens(content, raw, [widths, widths], 2 * (2 * circle + len(widths)))
     raw.finish()
-    for bands, quantised in zip(decoded, channels, strict=True):
-        for found, expected in zip(bands, signed(quantised), strict=True):
-            np.testing.assert_array_equal(found, expected)
+    for found, quantised in zip(decoded, channels, strict=True):
+        np.testing.assert_array_equal(found, np.concatenate(signed(quantised)))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -140,13 +137,18 @@ def test_events_with_several_kernels_gains_of_zero_and_both_gain_forms(seed: int
         runs.append(np.stack([np.arange(seed) * 900, rng.integers(1, 800, seed)], axis=1))
     content = payload.encode_events(ChunkEvents(starts, events, runs), codings, lengths)
     n_samples = 20_000
-    plain = [{"group": coding.lead_group, "kernels": list(coding.kernels.weights)} for coding in codings]
-    found_starts, found_runs, found_events = independent_decoder.read_events(content, lengths, plain, [n_samples] * 4)
-    assert found_starts == [each.tolist() for each in starts]
-    assert found_runs == [[tuple(run) for run in each.tolist()] for each in runs]
-    for found, each, coding in zip(found_events, events, codings, strict=True):
-        expected = zip(each.kernel_ids.tolist(), each.gains.tolist(), strict=True)
-        assert found == (list(expected) if coding.kernels.n_kernels else [])
+    plain = [
+        SimpleNamespace(group=coding.lead_group, cascade=SimpleNamespace(kernels=coding.kernels.weights))
+        for coding in codings
+    ]
+    segment = SimpleNamespace(channels=plain, kernel_lengths=lengths)
+    found_starts, found = decoder.read_events(content, segment, [n_samples] * 4)
+    for each, expected in zip(found_starts, starts, strict=True):
+        np.testing.assert_array_equal(each, expected)
+    for (spans, ids, gains), each, of_channel, coding in zip(found, runs, events, codings, strict=True):
+        np.testing.assert_array_equal(spans, np.stack([each[:, 0], each.sum(axis=1)], axis=1))
+        np.testing.assert_array_equal(gains, of_channel.gains if coding.kernels.n_kernels else [])
+        np.testing.assert_array_equal(ids, of_channel.kernel_ids if coding.kernels.n_kernels else [])
 
 
 def test_coding_with_kernels_and_profiles() -> None:
@@ -161,27 +163,27 @@ def test_coding_with_kernels_and_profiles() -> None:
         step = Step(int(rng.integers(2048, 4096)), int(rng.integers(-40, 33)))
         codings.append(ChannelCoding(-(2**31), -7, 2**31 - 1, 0, model, step, (63, 0, 9), kernels, profile))
     measured = [MeasuredQuality(1.5, 2**32 - 1)] * 3
-    content = encode_coding(codings, measured, models=(model,), kernel_lengths=[60], coder=1)
+    content = encode_coding(SegmentCoding(3, 2, 1, codings, measured, [60]), models=(model,))
     bounds = {"minimum": -(2**31), "maximum": 2**31 - 1}
     channels = tuple(Channel(name, **bounds) for name in "abc")
-    header = Header("array", Fraction(1), 9, 9, channels, 1, 5, ((1, 2.0),), (b"\0" * 32,))
+    header = Header("array", Fraction(1), 9, 2, channels, 5, ((),) * 3, (b"\0" * 32,))
     decode_coding(content, header, (model,))
-    plain = {"channels": [bounds | {"per_frame": 1}] * 3, "coder": 1}
-    lengths, found = independent_decoder.read_coding(content, plain, [independent_decoder.read_model(model.content)])
-    assert lengths == [60]
-    for coding, each in zip(codings, found, strict=True):
-        assert (each["prdn"], each["largest_error"], each["group"]) == (1.5, 2**32 - 1, 0)
-        assert (each["offset"], each["minimum"], each["maximum"]) == (coding.offset, coding.minimum, coding.maximum)
-        assert (each["mantissa"], each["exponent"]) == (coding.step.mantissa, coding.step.exponent)
-        assert each["offsets"] == [0, *coding.offsets]
+    plain = {"channels": [bounds | {"per_frame": 1}] * 3, "n_chunks": 5}
+    segment = decoder.read_coding(content, plain, [decoder.read_model(model.content)])
+    assert (segment.first_chunk, segment.n_chunks, segment.coder, segment.kernel_lengths) == (3, 2, 1, [60])
+    for coding, each in zip(codings, segment.channels, strict=True):
+        assert (each.prdn, each.largest_error, each.group) == (1.5, 2**32 - 1, 0)
+        assert (each.offset, each.minimum, each.maximum) == (coding.offset, coding.minimum, coding.maximum)
+        cascade = each.cascade
+        assert (cascade.mantissa, cascade.exponent) == (coding.step.mantissa, coding.step.exponent)
+        assert cascade.corrections.tolist() == [0, *coding.offsets]
         assert coding.profile is not None
-        assert (each["set"], each["scales"]) == (coding.profile.weight_set, coding.profile.scale_codes.tolist())
-        assert each["phases"] == coding.profile.phase_codes.tolist()
-        assert len(each["kernels"]) == coding.kernels.n_kernels
-        for weights, expected in zip(each["kernels"], coding.kernels.weights, strict=True):
-            np.testing.assert_array_equal(weights, expected)
+        assert (cascade.set, cascade.scales.tolist()) == (coding.profile.weight_set, coding.profile.scale_codes.tolist())
+        assert cascade.phases.tolist() == coding.profile.phase_codes.tolist()
+        assert len(cascade.kernels) == coding.kernels.n_kernels
+        np.testing.assert_array_equal(cascade.kernels, coding.kernels.weights)
         if coding.kernels.n_kernels:
-            assert each["kernel_exponent"] == coding.kernels.exponent
+            assert cascade.kernel_exponent == coding.kernels.exponent
 
 
 @pytest.mark.parametrize("exponent", [-40, -11, 0, 2, 3, 4, 9])
@@ -203,19 +205,17 @@ def test_synthesis_in_integers_equals_synthesis_in_float64(exponent: int) -> Non
         synthesise(model, amplitudes)[:, :n_samples],
         render(starts, events, kernels, n_samples=n_samples)[None],
     )[0]
-    plain = {
-        "model": independent_decoder.read_model(model.content),
-        "offsets": [0, 60, 7, 1],
-        "mantissa": 3001,
-        "exponent": exponent,
-        "kernels": list(kernels.weights.astype(np.int64)),
-        "kernel_exponent": kernels.exponent,
-        "offset": -5,
-        "minimum": -(2**30),
-        "maximum": 2**30,
-    }
-    pairs = list(zip(events.kernel_ids.tolist(), events.gains.tolist(), strict=True))
-    found = independent_decoder.synthesise(plain, signed(quantised), starts.tolist(), pairs, n_samples)
+    cascade = SimpleNamespace(
+        model=decoder.read_model(model.content),
+        corrections=np.array([0, 60, 7, 1]),
+        mantissa=3001,
+        exponent=exponent,
+        kernels=kernels.weights.astype(np.int64),
+        kernel_exponent=kernels.exponent,
+    )
+    plain = SimpleNamespace(cascade=cascade, offset=-5, minimum=-(2**30), maximum=2**30)
+    q, pairs = np.concatenate(signed(quantised)), (events.kernel_ids, events.gains)
+    found = decoder.approximate(plain, q, 688, starts, pairs, n_samples) - 5
     np.testing.assert_array_equal(found, expected)
     assert len(np.unique(found)) > 2
 
@@ -228,9 +228,9 @@ def test_rice_lists_with_escapes_are_read_alike(seed: int) -> None:
     writer.rice(values)
     writer.rice(zigzag(np.array([-3])))
     content = writer.tobytes()
-    bits = Bits(content)
-    assert bits.rice(50) == values.tolist() == BitReader.from_bytes(content, "list").rice(50).tolist()
-    assert bits.srice(1) == [-3]
+    bits = decoder.Bits(content)
+    assert bits.rice(50).tolist() == values.tolist() == BitReader.from_bytes(content, "list").rice(50).tolist()
+    assert bits.srice(1).tolist() == [-3]
     bits.finish()
 
 
@@ -246,9 +246,15 @@ def test_kernels_longer_than_the_circle_wrap_around() -> None:
     single = decode_model(bytes(content[:metadata_end]) + head + weights + statistics)
     quantised = Quantised([rng.integers(0, 5, (1, 6)).astype(np.int32)], [rng.random((1, 6)) < 0.5], [])
     total = synthesise(single, amplitudes_of(quantised, (0, 0, 0), single))[0]
-    second = independent_decoder.read_model(single.content)
-    plain = {"model": second, "offsets": [0] * 4, "mantissa": 2048, "exponent": 2, "kernels": [], "offset": 0}
-    plain |= {"minimum": -(2**31), "maximum": 2**31 - 1}
-    found = independent_decoder.synthesise(plain, signed(quantised), [], [], 96)
+    cascade = SimpleNamespace(
+        model=decoder.read_model(single.content),
+        corrections=np.zeros(4, np.int64),
+        mantissa=2048,
+        exponent=2,
+        kernels=np.zeros((0, 1), np.int64),
+        kernel_exponent=0,
+    )
+    plain = SimpleNamespace(cascade=cascade, offset=0, minimum=-(2**31), maximum=2**31 - 1)
+    found = decoder.approximate(plain, np.concatenate(signed(quantised)), 96, np.zeros(0, int), ([], []), 96)
     expected = reconstruct(ChannelCoding(0, -(2**31), 2**31 - 1, 0, single, Step(2048, 2)), total[None], None)
     np.testing.assert_array_equal(found, expected[0])
