@@ -5,7 +5,7 @@
 
 A table stands between ``<!-- table FILE KIND -->`` and ``<!-- end table -->``. FILE is in benchmarks/results. KIND is
 one of prdn, max_error, lossless (ratios), over (sancodec over the yardsticks), records (ratios record by record),
-processes, in_process (speed) and environment.
+processes, in_process (speed), engines, random_access, long_recording and environment.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -143,6 +144,44 @@ def engines(result: Result) -> str:
     return _table(["engine against NumPy", "records", "containers", "decoded integers identical"], rows)
 
 
+def random_access(result: Result) -> str:
+    """Largest share of the file over all records and starts, and the median and largest time."""
+    groups: dict[tuple[str, int], list[Result]] = {}
+    for row in result["rows"]:
+        groups.setdefault((row["promise"], row["level"]), []).append(row)
+    rows = []
+    for (promise, level), members in groups.items():
+        shares = [share for row in members for share in row["share_read"]]
+        times = [ms for row in members for ms in row["ms"]]
+        rows.append(
+            [
+                f"{promise}, level {level}",
+                f"{100 * statistics.median(shares):.1f} ({100 * max(shares):.1f})",
+                f"{statistics.median(times):.0f} ({max(times):.0f})",
+            ]
+        )
+    return _table(
+        [f"{result['excerpt_s']:g} s of a record", "% of the file, median (largest)", "ms, median (largest)"], rows
+    )
+
+
+def long_recording(result: Result) -> str:
+    rows = [
+        [
+            f"{row['promise']}, level {row['level']}",
+            f"{row['n_samples'] / 1e6:.0f}",
+            f"{row['input_bytes'] / row['output_bytes']:.2f}",
+            f"{row['compress_s']:.0f}",
+            f"{row['compress_peak_mib']:.0f}",
+            f"{row['decompress_s']:.0f}",
+            f"{row['decompress_peak_mib']:.0f}",
+        ]
+        for row in result["rows"]
+    ]
+    header = ["12 leads, 500 Hz", "Msamples", "ratio", "compress s", "peak MiB", "decompress s", "peak MiB"]
+    return _table(header, rows)
+
+
 def describe_environment(result: Result) -> str:
     setting = result["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in setting["versions"].items() if version)
@@ -162,6 +201,8 @@ KINDS: dict[str, Callable[[Result], str]] = {
     "processes": processes,
     "in_process": in_process,
     "engines": engines,
+    "random_access": random_access,
+    "long_recording": long_recording,
     "environment": describe_environment,
 }
 

@@ -175,9 +175,8 @@ def read_channel(fields: Bytes) -> dict[str, Any]:
     channel["promises"] = [(fields.varint(0, 2**32), fields.number("d")) for _ in range(fields.varint(0, 16))]
     reals = [channel["gain"], *(value for _, value in channel["promises"])]
     demand(channel["minimum"] <= channel["maximum"], "minimum above maximum")
-    demand(
-        channel["missing"] not in range(channel["minimum"], channel["maximum"] + 1), "missing value within the range"
-    )
+    missing = channel["missing"]
+    demand(missing is None or not channel["minimum"] <= missing <= channel["maximum"], "missing value in the range")
     demand(channel["gain"] and all(map(math.isfinite, reals)), "a gain of 0, or a number that is not finite")
     return channel
 
@@ -227,12 +226,14 @@ def read_coding(payload: bytes, header: dict[str, Any], models: list[SimpleNames
         c.offset, c.minimum, c.maximum = bits.srice(3).tolist()
         c.largest_error, c.group = bits.rice(2).tolist()
         demand(c.prdn >= 0 and c.minimum <= c.maximum and c.group < len(coding.kernel_lengths), "channel of CODING")
+        c.lattice = bits.rice(2).tolist() if bits.u(1) else None
+        demand(c.lattice is None or (c.lattice[0] >= 1 and c.lattice[1] <= 45), "lattice")
         c.cascade = read_cascade(bits, coding, models, coding.kernel_lengths[c.group]) if bits.u(1) else None
         if bits.u(1):
             c.layer = read_layer(bits)
         c.is_constant = c.cascade is None and c.layer is None
         inside = stored["minimum"] <= c.minimum and c.maximum <= stored["maximum"]
-        demand(c.minimum == c.maximum if c.is_constant else inside, "range of a channel")
+        demand(c.minimum == c.maximum if c.is_constant else inside or c.lattice, "range of a channel")
         coding.channels.append(c)
     if coding.coder and any(c.layer for c in coding.channels):
         exponent, n_tables = bits.rice(2).tolist()
@@ -244,6 +245,8 @@ def read_coding(payload: bytes, header: dict[str, Any], models: list[SimpleNames
     rates = {(c.group, c.stored["per_frame"]) for c in coding.channels}
     demand(len(rates) == len({group for group, _ in rates}) == len(coding.kernel_lengths), "lead groups")
     for c in coding.channels:
+        n_samples = header["chunk_frames"] * c.stored["per_frame"]
+        demand(not c.layer or c.layer.restart >= min(len(c.layer.own), n_samples), "restart below own lags")
         for source, *_ in c.layer.references if c.layer else ():
             other = coding.channels[source]
             demand(not other.is_constant and other.stored["per_frame"] == c.stored["per_frame"], "a reference")
@@ -287,7 +290,7 @@ def read_layer(bits: Bits) -> SimpleNamespace:
 
 
 def read_events(content: bytes, coding: SimpleNamespace, lengths: list[int]) -> tuple[list[Any], list[Any]]:  # 6
-    """Starts of each lead group; missing runs, kernels and gains of each channel, which has a length."""
+    """Starts of each lead group; missing runs, kernels, gains and exceptions of each channel, which has a length."""
     bits, starts, of_channels = Bits(content), [], []
     of_group = {c.group: length for c, length in zip(coding.channels, lengths, strict=True)}
     for group, kernel_length in enumerate(coding.kernel_lengths):  # 6.1
@@ -302,7 +305,10 @@ def read_events(content: bytes, coding: SimpleNamespace, lengths: list[int]) -> 
         gaps, runs = bits.rice(n), bits.rice(n)
         ends = np.cumsum(gaps + runs)
         demand(n == 0 or (ends[-1] <= n_samples and runs.min() > 0), "missing runs")
-        n = len(starts[c.group]) if c.cascade and len(c.cascade.kernels) else 0  # 6.3
+        n = int(bits.rice(1, 0, n_samples)[0]) if c.lattice and bits.u(1) else 0  # 6.3
+        exceptions = np.cumsum(bits.rice(n) + 1) - 1, bits.srice(n)
+        demand(n == 0 or exceptions[0][-1] < n_samples, "an exception beyond the chunk")
+        n = len(starts[c.group]) if c.cascade and len(c.cascade.kernels) else 0  # 6.4
         if n and bits.u(1):
             gains = np.cumsum(np.concatenate([bits.rice(1), bits.srice(n - 1)]))
         else:
@@ -311,7 +317,7 @@ def read_events(content: bytes, coding: SimpleNamespace, lengths: list[int]) -> 
         if n and len(c.cascade.kernels) > 1:
             kernels[gains > 0] = bits.rice(int((gains > 0).sum()), 0, len(c.cascade.kernels) - 1)
         demand(n == 0 or (gains.min() >= 0 and gains.max() <= 127), "gains")
-        of_channels.append((np.stack([ends - runs, ends], axis=1), kernels, gains))
+        of_channels.append((np.stack([ends - runs, ends], axis=1), kernels, gains, exceptions))
     bits.finish()
     return starts, of_channels
 
@@ -565,7 +571,7 @@ def read_chunk(payload: bytes, coding: SimpleNamespace, n_frames: int) -> Simple
             q = read_classes(rest, raw, c.cascade, starts[group], coding.kernel_lengths[group], circles[i])
         else:
             q = found[i]
-        chunk.u[i] = approximate(c, q, circles[i], starts[group], chunk.events[i][1:], lengths[i])
+        chunk.u[i] = approximate(c, q, circles[i], starts[group], chunk.events[i][1:3], lengths[i])
     rest.finish()
     if layered:
         content = fields.take(len(payload) - fields.position)
@@ -590,23 +596,44 @@ def restore(coding: SimpleNamespace, chunks: list[SimpleNamespace]) -> None:
         chunk.samples = {i: rows[number] + coding.channels[i].offset for i, rows in y.items()}
 
 
+def from_lattice(k: np.ndarray, c: SimpleNamespace, positions: np.ndarray, differences: np.ndarray) -> np.ndarray:
+    """11.4: samples from multiples of a step, and what they differ by at some positions."""
+    shift, is_truncated = c.lattice[1] // 2, c.lattice[1] % 2
+    t = k * c.lattice[0]
+    v = np.sign(t) * (np.abs(t) >> shift) if is_truncated else t + 2**shift // 2 >> shift
+    v[positions] += differences
+    return np.clip(v, c.stored["minimum"], c.stored["maximum"])
+
+
+def finished(coding: SimpleNamespace, chunk: SimpleNamespace) -> list[np.ndarray]:
+    """Samples of every channel as they are stored, int32."""
+    rows = []
+    for i, (c, n) in enumerate(zip(coding.channels, chunk.lengths, strict=True)):
+        runs, _, _, exceptions = chunk.events[i]
+        row = np.full(n, c.minimum) if c.is_constant else chunk.samples[i]
+        if c.lattice and not c.is_constant:
+            row = from_lattice(row, c, *exceptions)
+        for start, end in runs:  # 10.4
+            demand(c.stored["missing"] is not None, "a missing run without a missing value")
+            row[start:end] = c.stored["missing"]
+        rows.append(row.astype("<i4"))
+    return rows
+
+
 def decode_segment(coding: SimpleNamespace, header: dict[str, Any], payloads: list[bytes]) -> list[list[np.ndarray]]:
-    numbers, chunks = range(coding.first_chunk, coding.first_chunk + coding.n_chunks), []
+    numbers, chunks, result = range(coding.first_chunk, coding.first_chunk + coding.n_chunks), [], []
     for number, payload in zip(numbers, payloads, strict=True):
         left = header["n_frames"] - number * header["chunk_frames"]
         chunks.append(read_chunk(payload, coding, min(header["chunk_frames"], left)))
     for n_frames in {chunk.n_frames for chunk in chunks}:
         restore(coding, [chunk for chunk in chunks if chunk.n_frames == n_frames])
     for number, chunk in zip(numbers, chunks, strict=True):
-        crc = zlib.crc32(struct.pack("<II", number, coding.crc))  # 12
-        for i, (c, n) in enumerate(zip(coding.channels, chunk.lengths, strict=True)):
-            row = chunk.samples[i] = chunk.samples.get(i, np.full(n, c.minimum)).astype("<i4")
-            for start, end in chunk.events[i][0]:  # 10.4
-                demand(c.stored["missing"] is not None, "a missing run without a missing value")
-                row[start:end] = c.stored["missing"]
+        rows, crc = finished(coding, chunk), zlib.crc32(struct.pack("<II", number, coding.crc))  # 12
+        for row in rows:
             crc = zlib.crc32(row, crc)
         demand(crc == chunk.digest, f"digest of chunk {number}")
-    return [[chunk.samples[i] for i in range(len(coding.channels))] for chunk in chunks]
+        result.append(rows)
+    return result
 
 
 def decode(content: bytes, models: dict[bytes, bytes]) -> tuple[dict[str, Any], list[np.ndarray]]:

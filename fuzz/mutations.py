@@ -8,6 +8,7 @@ import random
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from corpus import BANKS, ENGINE
 
@@ -128,7 +129,7 @@ def _huge(content: bytes, rng: random.Random) -> bytes:
 def _swap_sections(content: bytes, rng: random.Random) -> bytes:
     """Two whole sections change places, or one comes twice, or one is gone."""
     edges = _edges(content)
-    pieces = [content[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [content[start:end] for start, end in pairwise(edges)]
     if len(pieces) > 2:
         i, j = rng.randrange(len(pieces)), rng.randrange(len(pieces))
         what = rng.randrange(3)

@@ -17,13 +17,8 @@ from sancodec.codec.header import CODER_CLASS
 from sancodec.codec.kernels import Model
 from sancodec.codec.missing import missing_runs, runs_within
 from sancodec.codec.recording import Recording
-from sancodec.codec.residual_stream import (
-    ResidualStream,
-    TablePlan,
-    encode_class_residuals,
-    encode_zstd_residual,
-    plan_tables,
-)
+from sancodec.codec.residual_stream import ResidualStream, encode_class_residuals, encode_zstd_residual
+from sancodec.codec.residual_tables import TablePlan, plan_tables
 
 _BLOCK_EXPONENTS = (4, 5, 6, 8, 16)
 

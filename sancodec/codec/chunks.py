@@ -12,7 +12,6 @@ from sancodec.codec import contexts
 from sancodec.codec.kernels import Model
 
 BRIDGE = 64
-_EDGE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +43,7 @@ def bridged(signal: NDArray[np.float32], part: Part, model: Model) -> NDArray[np
     span = signal[part.first_sample : part.first_sample + part.n_chunks * part.length]
     circle = np.empty((part.n_chunks, padded_length(model, part.length)), np.float32)
     circle[:, : part.length] = span.reshape(part.n_chunks, part.length)
-    edge = min(_EDGE, part.length)
-    start = circle[:, :edge].mean(axis=1, keepdims=True)
-    end = circle[:, part.length - edge : part.length].mean(axis=1, keepdims=True)
+    start, end = circle[:, :1].copy(), circle[:, part.length - 1 : part.length].copy()
     n_bridge = circle.shape[1] - part.length
     rise = (1 - np.cos(np.pi * (np.arange(n_bridge, dtype=np.float32) + 1) / (n_bridge + 1))) / 2
     circle[:, part.length :] = end + (start - end) * rise.astype(np.float32)

@@ -28,13 +28,14 @@ from sancodec.codec.residual import (
     ResidualCoding,
     decoding_levels,
 )
-from sancodec.codec.residual_stream import MAX_BLOCK_EXPONENT, MAX_SHIFT, MAX_TABLES, N_SYMBOLS, ResidualTables
+from sancodec.codec.residual_tables import MAX_BLOCK_EXPONENT, MAX_SHIFT, MAX_TABLES, N_SYMBOLS, ResidualTables
 from sancodec.codec.synthesis import ChannelCoding
 from sancodec.errors import CorruptError, FormatError, LimitExceededError, UnsupportedVersionError
 
 MAX_BEAT_KERNELS = 64
 MAX_BEAT_KERNEL_LENGTH = 8192
 MAX_BANDS = 1 << 20
+MAX_SEGMENT_REFERENCES = 1 << 17
 _MIN_STEP_EXPONENT, _MAX_STEP_EXPONENT = -40, 32
 _F32 = struct.Struct(">f")
 
@@ -132,7 +133,7 @@ def decode_coding(payload: bytes, header: Header, models: tuple[Model, ...]) -> 
         raise LimitExceededError(
             f"section CODING: beat kernels of {longest} samples; at most {MAX_BEAT_KERNEL_LENGTH} are allowed"
         )
-    codings, measured = [], []
+    codings, measured, n_references = [], [], 0
     for index in range(len(header.channels)):
         try:
             coding, quality = _read_coding(reader, coder, models, kernel_lengths)
@@ -140,6 +141,11 @@ def decode_coding(payload: bytes, header: Header, models: tuple[Model, ...]) -> 
             raise type(error)(f"channel {index}: {error}") from None
         codings.append(coding)
         measured.append(quality)
+        n_references += len(coding.residual.references) if coding.residual is not None else 0
+        if n_references > MAX_SEGMENT_REFERENCES:
+            raise LimitExceededError(
+                f"section CODING: more than {MAX_SEGMENT_REFERENCES} references in all channels"
+            )
     has_residuals = any(coding.residual is not None for coding in codings)
     tables = _read_tables(reader) if has_residuals and coder == CODER_CLASS else None
     reader.finish()

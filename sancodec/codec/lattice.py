@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_SHIFT = 22
-MIN_STEP, MAX_STEP = 1.1, 512.0
+MIN_STEP, MAX_STEP = 1.4, 512.0
 MAX_NUMERATOR = 1 << 32
 _MAX_RANGE = 1 << 20
 _MIN_VALUES = 16
@@ -22,6 +22,7 @@ _N_PEAKS = 4
 _EXCEPTION_BITS = 30.0
 _MAX_EXCEPTIONS = 0.002
 _LEAST_SAVING_BITS = 400.0
+_LIKELY_UNITS = (9, 12, 20, 100, 1000, 10_000, 256, 4096)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +110,8 @@ def _refined(values: NDArray[np.int64], step: float) -> Iterator[Lattice]:
             energy = float(multiples @ multiples)
             if energy:
                 fitted = float(shift[near] @ multiples) / energy
-        if MIN_STEP <= fitted <= MAX_STEP:
-            # A step of few decimals is more likely than one that merely fits.
-            tidy = round(fitted, 4)
-            for each in {fitted, tidy, round(fitted, 2)}:
-                if MIN_STEP <= each <= MAX_STEP:
-                    yield Lattice(round(each * (1 << MAX_SHIFT)), MAX_SHIFT, is_truncated)
+        # A step that someone chose is more likely than one that merely fits.
+        chosen = {fitted, *(round(fitted * unit) / unit for unit in _LIKELY_UNITS)}
+        for each in chosen:
+            if MIN_STEP <= each <= MAX_STEP:
+                yield Lattice(round(each * (1 << MAX_SHIFT)), MAX_SHIFT, is_truncated)

@@ -77,6 +77,11 @@ class OpenRecording:
         return float(self.n_frames / self.frame_rate_hz)
 
     @property
+    def chunk_s(self) -> float:
+        """Seconds of a chunk, the least that is decoded."""
+        return float(self._reader.header.chunk_frames / self.frame_rate_hz)
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Channels and samples per channel.
 

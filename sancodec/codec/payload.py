@@ -25,7 +25,8 @@ from sancodec.codec.event_stream import (
     write_starts,
 )
 from sancodec.codec.rans import EncodedStream
-from sancodec.codec.residual_stream import CodedResidual, ResidualStream, ResidualTables
+from sancodec.codec.residual_stream import CodedResidual, ResidualStream
+from sancodec.codec.residual_tables import ResidualTables
 from sancodec.codec.synthesis import ChannelCoding
 from sancodec.errors import CorruptError, LimitExceededError, TruncatedError
 

@@ -23,7 +23,7 @@ from sancodec.codec.residual_fit import (
     piece_starts,
     solved,
 )
-from sancodec.codec.residual_stream import plan_tables
+from sancodec.codec.residual_tables import plan_tables
 
 RESTART_SAMPLES = 2048
 _PIECE_SAMPLES = 4096

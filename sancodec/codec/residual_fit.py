@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sancodec.codec.residual import MAX_WEIGHT_SHIFT, Reference, ResidualCoding
+from sancodec.codec.residual import MAX_WEIGHT_SHIFT, MAX_WEIGHT_SUM, Reference, ResidualCoding
 
 _EDGE = 32
 _FIT_SAMPLES = 33_000
@@ -110,9 +110,9 @@ def best_fit(pieces: Pieces, channel: int, sets: Sequence[Sequence[Key]], *, bou
     target = pieces.column((channel, True, 0))
     gram, moments = columns.T @ columns, columns.T @ target
     at = [keys.index(key) for key in sets[0]]
-    weights = np.zeros(len(keys))
-    weights[at] = solved(gram[np.ix_(at, at)], moments[at])
-    error = np.abs(target - columns @ weights)
+    first = np.zeros(len(keys))
+    first[at] = solved(gram[np.ix_(at, at)], moments[at])
+    error = np.abs(target - columns @ first)
     # Electrodes come off and amplifiers saturate: what no prediction can follow must not spoil the weights.
     spoilt = error > _OUTLIER_MEDIANS * (float(np.median(error)) + 0.5)
     if spoilt.any():
@@ -130,14 +130,16 @@ def best_fit(pieces: Pieces, channel: int, sets: Sequence[Sequence[Key]], *, bou
         variance = (left + noise) / len(target)
         n_samples = pieces.samples[channel].size * pieces.factor
         bits = n_samples * 0.5 * np.log2(2 * np.pi * np.e * (variance / (2 * bound + 1) ** 2 + 1 / 12))
-        fits.append(Fit(coding, float(bits) + weight_bits))
-    return min(fits, key=lambda fit: fit.bits)
+        # A few samples can be met exactly by weights that no decoder accepts.
+        if coding.weight_sum <= MAX_WEIGHT_SUM:
+            fits.append(Fit(coding, float(bits) + weight_bits))
+    previous = ResidualCoding(bound, restart, 0, np.ones(1, np.int64), ())
+    return min(fits, key=lambda fit: fit.bits, default=Fit(previous, 0.0))
 
 
 def solved(gram: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.float64]:
     ridge = _RIDGE * max(float(np.trace(gram)) / len(gram), 1e-9)
-    solution: NDArray[np.float64] = np.linalg.solve(gram + ridge * np.eye(len(gram)), moments)
-    return solution
+    return np.asarray(np.linalg.solve(gram + ridge * np.eye(len(gram)), moments), np.float64)
 
 
 def _quantised(

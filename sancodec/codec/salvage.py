@@ -103,10 +103,12 @@ class SalvageReader:
             When so much is lost that the file is more likely to be a trap.
         """
         waiting: list[tuple[int, str]] = []
+        per_frame = sum(channel.samples_per_frame for channel in self.header.channels)
         before: Samples | None = None
         for index, samples, reason in self._outcomes(first, last):
             if samples is None:
                 waiting.append((index, reason))
+                self._count_filled(self.header.chunk_length(index) * per_frame)
                 continue
             yield from self._filled(waiting, before, samples)
             waiting, before = [], samples
@@ -268,7 +270,7 @@ class SalvageReader:
         ]
         for index in own + others:
             for reading in place.stretch.readings:
-                self._n_trials += 1
+                self._n_trials += index not in own
                 if self._n_trials > MAX_TRIALS:
                     return
                 number = self._number(reading, index)
@@ -307,14 +309,7 @@ class SalvageReader:
         """Fill consecutive lost chunks."""
         if not waiting:
             return
-        per_frame = sum(channel.samples_per_frame for channel in self.header.channels)
         n_frames = sum(self.header.chunk_length(index) for index, _ in waiting)
-        self._n_filled += n_frames * per_frame
-        if self._n_filled > MAX_FILLED_SAMPLES:
-            raise LimitExceededError(
-                f"{self._n_filled} samples are lost; at most {MAX_FILLED_SAMPLES} are filled. "
-                "Restore a part of the recording"
-            )
         done = 0
         for index, reason in waiting:
             self._report(self.lost, index, reason)
@@ -329,6 +324,13 @@ class SalvageReader:
                 samples.append(_fill(channel, ends, done * width, count * width, n_frames * width))
             done += count
             yield index, samples
+
+    def _count_filled(self, n_samples: int) -> None:
+        self._n_filled += n_samples
+        if self._n_filled > MAX_FILLED_SAMPLES:
+            raise LimitExceededError(
+                f"more than {MAX_FILLED_SAMPLES} samples are lost; no more are filled. Restore a part of the recording"
+            )
 
     def _report(self, entries: list[Damage], index: int, reason: str) -> None:
         """Note a chunk, joined to the one before where that suffered the same."""

@@ -19,12 +19,7 @@ from sancodec.codec.kernels import Model
 from sancodec.codec.missing import mask_of
 from sancodec.codec.quantiser import Quantised, amplitudes_of
 from sancodec.codec.rans import EncodedStream
-from sancodec.codec.residual_stream import (
-    CodedResidual,
-    decode_residual_symbols,
-    decode_zstd_residual,
-    read_residual,
-)
+from sancodec.codec.residual_stream import CodedResidual, decode_residual_symbols, decode_zstd_residual, read_residual
 from sancodec.codec.synthesis import Engine, check_amplitudes, reconstruct
 from sancodec.errors import CorruptError
 
@@ -137,7 +132,7 @@ class SegmentDecoder:
                 if decoded is None:
                     decoded = np.full(length, self.codings[channel].minimum, np.int32)
                 lattice = self.codings[channel].lattice
-                if lattice is not None:
+                if lattice is not None and not self.codings[channel].is_constant:
                     values = chunk.events.exceptions[channel].applied(lattice.values(decoded))
                     decoded = np.clip(values, description.minimum, description.maximum).astype(np.int32)
                 runs = chunk.events.runs[channel]

@@ -16,7 +16,7 @@ from sancodec.codec.header import CODER_CLASS, CODER_ZSTD, Header
 from sancodec.codec.quantiser import Step
 from sancodec.codec.recording import Channel
 from sancodec.codec.residual import Reference, ResidualCoding, corrections
-from sancodec.codec.residual_stream import ResidualTables
+from sancodec.codec.residual_tables import ResidualTables
 from sancodec.codec.synthesis import ChannelCoding
 from sancodec.errors import CorruptError, FormatError, LimitExceededError, UnsupportedVersionError
 

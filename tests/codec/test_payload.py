@@ -9,9 +9,10 @@ from neutral_banks import SMALL
 from sancodec.codec import payload
 from sancodec.codec.beats import BeatKernels, Events
 from sancodec.codec.container import encode_varints, zstd_compress
-from sancodec.codec.event_stream import ChunkEvents
+from sancodec.codec.event_stream import NO_EXCEPTIONS, ChunkEvents, Exceptions
+from sancodec.codec.lattice import Lattice
 from sancodec.codec.rans import EncodedStream
-from sancodec.codec.residual_stream import ResidualTables
+from sancodec.codec.residual_tables import ResidualTables
 from sancodec.codec.synthesis import ChannelCoding
 from sancodec.errors import CorruptError, FormatError, LimitExceededError, TruncatedError
 
@@ -190,7 +191,7 @@ def test_class_residuals_cut_anywhere_are_refused():
 CODINGS = [
     ChannelCoding(0, -9, 9, 0, SMALL, kernels=BeatKernels(np.ones((2, 20), np.int32), 0)),
     ChannelCoding(0, 5, 5, 0),
-    ChannelCoding(0, -9, 9, 1, SMALL),
+    ChannelCoding(0, -9, 9, 1, SMALL, lattice=Lattice(3, 1, False)),
 ]
 CHUNK = ChunkEvents(
     [np.array([-3, 40, 99]), np.zeros(0, np.int64)],
@@ -200,6 +201,7 @@ CHUNK = ChunkEvents(
         Events(np.zeros(0, np.int32), np.zeros(0, np.int32)),
     ],
     [np.array([[0, 3], [50, 50]]), np.zeros((0, 2), np.int64), np.array([[299, 1]])],
+    [NO_EXCEPTIONS, NO_EXCEPTIONS, Exceptions(np.array([0, 1, 299]), np.array([-1, 2**31 - 1, -(2**31)]))],
 )
 
 
@@ -210,6 +212,9 @@ def test_the_events_of_a_chunk_come_back():
         np.testing.assert_array_equal(found, before)
     for before, found in zip(CHUNK.runs, after.runs, strict=True):
         np.testing.assert_array_equal(found, before)
+    for before, found in zip(CHUNK.exceptions, after.exceptions, strict=True):
+        np.testing.assert_array_equal(found.positions, before.positions)
+        np.testing.assert_array_equal(found.differences, before.differences)
     np.testing.assert_array_equal(after.events[0].gains, CHUNK.events[0].gains)
     np.testing.assert_array_equal(after.events[0].kernel_ids, CHUNK.events[0].kernel_ids)
 

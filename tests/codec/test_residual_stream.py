@@ -10,15 +10,13 @@ from sancodec.codec.bits import BitReader, BitWriter
 from sancodec.codec.rans import EncodedStream
 from sancodec.codec.residual_stream import (
     MAX_DIFFERENCE,
-    MAX_SHIFT,
     CodedResidual,
-    ResidualTables,
     decode_residual_symbols,
     decode_zstd_residual,
     encode_zstd_residual,
-    plan_tables,
     read_residual,
 )
+from sancodec.codec.residual_tables import MAX_SHIFT, ResidualTables, plan_tables
 from sancodec.errors import CorruptError, FormatError, TruncatedError
 
 TOP = MAX_DIFFERENCE - 1

@@ -211,6 +211,7 @@ EXTREMES = {
     "walk": np.clip(np.cumsum(np.random.default_rng(1).integers(-(2**28), 2**28, 3000)), -(2**31), 2**31 - 1),
     "impulse": np.eye(1, 2000, 700)[0] * (2**31 - 1),
     "ramp": np.arange(2000),
+    "few": np.array([100, -50, 2047, -2047, 7]),
     "waves": waves(5000),
 }
 

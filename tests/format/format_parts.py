@@ -104,7 +104,7 @@ def constant_coding(
         writer.number(prdn, 32)
         write(writer, value, value, value, signed=True)
         write(writer, 0, group)
-        writer.number(0, 2)
+        writer.number(0, 3)
     return writer.tobytes()
 
 
@@ -176,7 +176,7 @@ def coded_coding(
     writer.number(0, 32)
     write(writer, 7, *bounds, signed=True)
     write(writer, 0, 0)
-    writer.number(1, 1)
+    writer.number(1, 2)
     write(writer, 0)
     writer.number(step[0], 12)
     write(writer, step[1], signed=True)
@@ -251,7 +251,7 @@ def framed(*pieces: bytes, layout: int = 0) -> bytes:
     return bytes([layout]) + b"".join(varints(len(frame)) + frame for frame in frames)
 
 
-PREDICTED = np.array([10, 13, 20, 20, 7])
+PREDICTED = np.array([10, 13, 20, 20, -6])
 DIFFERENCES = (3, 3, 7, 0, -13)
 
 
@@ -275,6 +275,7 @@ def predicted_coding(
     *layers: dict | None,
     coder: int = 0,
     bounds: tuple[int, int] = (-2047, 2047),
+    lattice: tuple[int, int] | None = None,
     tables: tuple[int, ...] | None = None,
     rows: tuple[tuple[int, tuple[int, ...]], ...] = ((0, (*[241] * 16, 240)),),
 ) -> bytes:
@@ -288,8 +289,10 @@ def predicted_coding(
         writer.number(0, 32)
         write(writer, 7, *((7, 7) if layer is None else bounds), signed=True)
         write(writer, 0, 0)
-        writer.number(0, 1)
-        writer.number(int(layer is not None), 1)
+        writer.number(int(lattice is not None), 1)
+        if lattice is not None:
+            write(writer, *lattice)
+        writer.number(int(layer is not None), 2)
         if layer is not None:
             layer_of(writer, **layer)
     if coder:

@@ -17,7 +17,7 @@ def test_rice_parameter_31_and_numbers_of_more_than_32_bits_are_refused() -> Non
         content = int(bits.ljust(48, "0"), 2).to_bytes(6, "big")
         with pytest.raises(FormatError):
             BitReader.from_bytes(content, "list").rice(1)
-        with pytest.raises(ValueError, match="Rice|numbers up to"):
+        with pytest.raises(ValueError, match=r"Rice|numbers up to"):
             decoder.Bits(content).rice(1)
     largest = int(("11110" + "1110" + "1" * 30).ljust(48, "0"), 2).to_bytes(6, "big")
     assert BitReader.from_bytes(largest, "list").rice(1) == [2**32 - 1] == decoder.Bits(largest).rice(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -17,9 +18,10 @@ from sancodec.codec.chunks import band_phases, base_windows
 from sancodec.codec.coding_section import MeasuredQuality, SegmentCoding, decode_coding, encode_coding
 from sancodec.codec.container import encode_varints, zstd_compress
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, ContextModel, Profile
-from sancodec.codec.event_stream import ChunkEvents
+from sancodec.codec.event_stream import ChunkEvents, Exceptions
 from sancodec.codec.header import Header
 from sancodec.codec.kernels import Model, decode_model
+from sancodec.codec.lattice import Lattice
 from sancodec.codec.quantiser import Quantised, Step, amplitudes_of, classified
 from sancodec.codec.recording import Channel
 from sancodec.codec.synthesis import ChannelCoding, check_amplitudes, reconstruct
@@ -127,25 +129,35 @@ def test_events_with_several_kernels_gains_of_zero_and_both_gain_forms(seed: int
     starts = [np.cumsum(rng.integers(1, 40, n)) - length for n, length in zip(n_events, lengths, strict=True)]
     kernels = [random_kernels(rng, n_kernels=n, length=4, exponent=0) for n in (3, 0, 1, 2)]
     codings = [ChannelCoding(0, 0, 1, group, kernels=each) for group, each in zip((0, 1, 2, 2), kernels, strict=True)]
-    events, runs = [], []
+    codings[1:3] = [replace(coding, lattice=Lattice(3, 1, False)) for coding in codings[1:3]]
+    events, runs, exceptions = [], [], []
     for coding in codings:
+        n_off = seed if coding.lattice else 0
+        exceptions.append(
+            Exceptions(np.sort(rng.choice(20_000, n_off, replace=False)), rng.integers(-(2**31), 2**31, n_off))
+        )
         n = n_events[coding.lead_group]
         drift = np.clip(60 + np.cumsum(rng.integers(-1, 2, n)), 0, 127)
         gains = drift if seed % 2 else rng.integers(0, 128, n) * (rng.random(n) < 0.7)
         ids = rng.integers(0, max(coding.kernels.n_kernels, 1), n) * (gains > 0)
         events.append(Events(ids.astype(np.int32), gains.astype(np.int32)))
         runs.append(np.stack([np.arange(seed) * 900, rng.integers(1, 800, seed)], axis=1))
-    content = payload.encode_events(ChunkEvents(starts, events, runs), codings, lengths)
+    content = payload.encode_events(ChunkEvents(starts, events, runs, exceptions), codings, lengths)
     n_samples = 20_000
     plain = [
-        SimpleNamespace(group=coding.lead_group, cascade=SimpleNamespace(kernels=coding.kernels.weights))
+        SimpleNamespace(
+            group=coding.lead_group, lattice=coding.lattice, cascade=SimpleNamespace(kernels=coding.kernels.weights)
+        )
         for coding in codings
     ]
     segment = SimpleNamespace(channels=plain, kernel_lengths=lengths)
     found_starts, found = decoder.read_events(content, segment, [n_samples] * 4)
     for each, expected in zip(found_starts, starts, strict=True):
         np.testing.assert_array_equal(each, expected)
-    for (spans, ids, gains), each, of_channel, coding in zip(found, runs, events, codings, strict=True):
+    for (spans, ids, gains, off), each, of_channel, expected, coding in zip(
+        found, runs, events, exceptions, codings, strict=True
+    ):
+        np.testing.assert_array_equal(off, [expected.positions, expected.differences])
         np.testing.assert_array_equal(spans, np.stack([each[:, 0], each.sum(axis=1)], axis=1))
         np.testing.assert_array_equal(gains, of_channel.gains if coding.kernels.n_kernels else [])
         np.testing.assert_array_equal(ids, of_channel.kernel_ids if coding.kernels.n_kernels else [])
@@ -168,7 +180,7 @@ def test_coding_with_kernels_and_profiles() -> None:
     channels = tuple(Channel(name, **bounds) for name in "abc")
     header = Header("array", Fraction(1), 9, 2, channels, 5, ((),) * 3, (b"\0" * 32,))
     decode_coding(content, header, (model,))
-    plain = {"channels": [bounds | {"per_frame": 1}] * 3, "n_chunks": 5}
+    plain = {"channels": [bounds | {"per_frame": 1}] * 3, "n_chunks": 5, "chunk_frames": 2}
     segment = decoder.read_coding(content, plain, [decoder.read_model(model.content)])
     assert (segment.first_chunk, segment.n_chunks, segment.coder, segment.kernel_lengths) == (3, 2, 1, [60])
     for coding, each in zip(codings, segment.channels, strict=True):
@@ -178,7 +190,10 @@ def test_coding_with_kernels_and_profiles() -> None:
         assert (cascade.mantissa, cascade.exponent) == (coding.step.mantissa, coding.step.exponent)
         assert cascade.corrections.tolist() == [0, *coding.offsets]
         assert coding.profile is not None
-        assert (cascade.set, cascade.scales.tolist()) == (coding.profile.weight_set, coding.profile.scale_codes.tolist())
+        assert (cascade.set, cascade.scales.tolist()) == (
+            coding.profile.weight_set,
+            coding.profile.scale_codes.tolist(),
+        )
         assert cascade.phases.tolist() == coding.profile.phase_codes.tolist()
         assert len(cascade.kernels) == coding.kernels.n_kernels
         np.testing.assert_array_equal(cascade.kernels, coding.kernels.weights)
