@@ -143,9 +143,7 @@ def decode_coding(payload: bytes, header: Header, models: tuple[Model, ...]) -> 
         measured.append(quality)
         n_references += len(coding.residual.references) if coding.residual is not None else 0
         if n_references > MAX_SEGMENT_REFERENCES:
-            raise LimitExceededError(
-                f"section CODING: more than {MAX_SEGMENT_REFERENCES} references in all channels"
-            )
+            raise LimitExceededError(f"section CODING: more than {MAX_SEGMENT_REFERENCES} references in all channels")
     has_residuals = any(coding.residual is not None for coding in codings)
     tables = _read_tables(reader) if has_residuals and coder == CODER_CLASS else None
     reader.finish()

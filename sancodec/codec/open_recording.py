@@ -175,7 +175,8 @@ class OpenRecording:
         """Samples ``first:last`` of a channel in its physical unit, NaN where they are missing; ``(sample,)``."""
         description = self.channels[self._index(channel)]
         stored = self[channel, first:last]
-        values = (stored.astype(np.float64) - description.baseline) / description.gain
+        with np.errstate(over="ignore"):  # a gain may be as small as a float can be
+            values = (stored.astype(np.float64) - description.baseline) / description.gain
         if description.invalid is not None:
             values[stored == description.invalid] = np.nan
         return np.asarray(values, np.float64)

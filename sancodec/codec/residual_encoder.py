@@ -23,6 +23,7 @@ from sancodec.codec.residual_fit import (
     piece_starts,
     solved,
 )
+from sancodec.codec.residual_stream import MAX_DIFFERENCE
 from sancodec.codec.residual_tables import plan_tables
 
 RESTART_SAMPLES = 2048
@@ -172,16 +173,33 @@ def _with_channels(
     return sets
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """The residual layer of a channel: decoded samples, less the offset, and codes; int64 ``(sample,)`` each."""
+
+    coding: ResidualCoding
+    decoded: NDArray[np.int64]
+    codes: NDArray[np.int64]
+
+
 def encode_layer(
     jobs: Sequence[ResidualJob], codings: Mapping[int, ResidualCoding], parts: Sequence[Part]
-) -> dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Decoded samples, less the offset, and codes of every channel; int64 ``(sample,)`` each.
+) -> dict[int, Layer]:
+    """Encode all channels; one whose codes are beyond what a file holds is predicted from the sample before.
 
     Parameters
     ----------
     parts
         Chunks of the channels, all of one rate.
     """
+    layers = _encoded_layers(jobs, codings, parts)
+    beyond = {job.channel: _held(job) for job in jobs if np.abs(layers[job.channel].codes).max() >= MAX_DIFFERENCE}
+    return _encoded_layers(jobs, {**codings, **beyond}, parts) if beyond else layers
+
+
+def _encoded_layers(
+    jobs: Sequence[ResidualJob], codings: Mapping[int, ResidualCoding], parts: Sequence[Part]
+) -> dict[int, Layer]:
     by_channel = {job.channel: job for job in jobs}
     pieces: dict[int, tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]] = {job.channel: ([], []) for job in jobs}
     levels = residual.decoding_levels(codings)
@@ -204,7 +222,10 @@ def encode_layer(
                 decoded[channel] = rows
                 pieces[channel][0].append(rows.ravel())
                 pieces[channel][1].append(codes.ravel())
-    return {channel: (np.concatenate(rows), np.concatenate(codes)) for channel, (rows, codes) in pieces.items()}
+    return {
+        channel: Layer(codings[channel], np.concatenate(rows), np.concatenate(codes))
+        for channel, (rows, codes) in pieces.items()
+    }
 
 
 def noise_scale(target: NDArray[np.int64], channel: int = 0) -> float:
@@ -219,10 +240,8 @@ def noise_scale(target: NDArray[np.int64], channel: int = 0) -> float:
     return max(1.4826 * float(np.median(error)), math.sqrt(1 / 12))
 
 
-def with_residual(
-    encoded: EncodedChannel, coding: ResidualCoding, decoded: NDArray[np.int32], codes: NDArray[np.int64]
-) -> EncodedChannel:
-    """The same channel with a residual layer."""
-    peak = int(np.abs(codes).max(initial=0))
-    stored = codes.astype(np.int32) if peak < 2**31 else codes
-    return replace(encoded, coding=replace(encoded.coding, residual=coding), decoded=decoded, codes=stored)
+def with_residual(encoded: EncodedChannel, layer: Layer, decoded: NDArray[np.int32]) -> EncodedChannel:
+    """The same channel with a residual layer; ``decoded`` with the offset, missing samples marked."""
+    peak = int(np.abs(layer.codes).max(initial=0))
+    stored = layer.codes.astype(np.int32) if peak < 2**31 else layer.codes
+    return replace(encoded, coding=replace(encoded.coding, residual=layer.coding), decoded=decoded, codes=stored)

@@ -307,13 +307,21 @@ def _with_residuals(
         for each in layered
         if each.bound and each.channel not in codings
     }
-    predicted = [each for each in layered if not each.bound or len(codings[each.channel].own)]
+    # A channel that may have to be coded again, for its PRDN or its slopes, can tell others nothing.
+    settled = {
+        index
+        for index in jobs
+        if job.promises[index].prdn is None and jobs[index].channel.description.max_difference is None
+    }
+    predicted = [
+        each for each in layered if not each.bound or (each.channel in settled and len(codings[each.channel].own))
+    ]
     codings |= plan_together(predicted) if predicted else {}
     results = dict(encoded)
-    for index, (rows, codes) in encode_layer(layered, codings, jobs[layered[0].channel].parts).items():
+    for index, layer in encode_layer(layered, codings, jobs[layered[0].channel].parts).items():
         channel = jobs[index].channel
-        decoded = channel.marked((rows + channel.offset).astype(np.int32))
-        results[index] = with_residual(encoded[index], codings[index], decoded, codes)
+        decoded = channel.marked((layer.decoded + channel.offset).astype(np.int32))
+        results[index] = with_residual(encoded[index], layer, decoded)
         if not _keeps(job.promises[index], channel, decoded):
             results[index] = _tightened(jobs[index], job.promises[index], choices.get(index))
     return results
@@ -336,16 +344,16 @@ def _tightened(job: ChannelJob, promise: Promise, choice: Choice | None) -> Enco
         if encoded is not None:
             each = residual_job(job, promise.max_error_adu, encoded)
             coding = corrections(job.index, promise.max_error_adu)
-            rows, codes = encode_layer([each], {job.index: coding}, job.parts)[job.index]
-            decoded = job.channel.marked((rows + job.channel.offset).astype(np.int32))
+            layer = encode_layer([each], {job.index: coding}, job.parts)[job.index]
+            decoded = job.channel.marked((layer.decoded + job.channel.offset).astype(np.int32))
             if _keeps(promise, job.channel, decoded):
-                return with_residual(encoded, coding, decoded, codes)
+                return with_residual(encoded, layer, decoded)
     # What cannot be kept with an error is kept without one.
     each = residual_job(job, 0, None)
     coding = plan_alone(each).coding
-    rows, codes = encode_layer([each], {job.index: coding}, job.parts)[job.index]
-    decoded = job.channel.marked((rows + job.channel.offset).astype(np.int32))
-    return with_residual(_without_cascade(job), coding, decoded, codes)
+    layer = encode_layer([each], {job.index: coding}, job.parts)[job.index]
+    decoded = job.channel.marked((layer.decoded + job.channel.offset).astype(np.int32))
+    return with_residual(_without_cascade(job), layer, decoded)
 
 
 def _find_waves(
@@ -353,11 +361,8 @@ def _find_waves(
 ) -> LeadGroup:
     """Candidate events of a lead group; none where the level or the rate asks for none."""
     none = LeadGroup(np.zeros(0, np.int64), {}, rate_hz)
-    if (
-        max(settings.kernel_counts) == 0
-        or not channels
-        or not _MIN_DETECTION_RATE_HZ <= rate_hz <= _MAX_DETECTION_RATE_HZ
-    ):
+    is_detectable = _MIN_DETECTION_RATE_HZ <= rate_hz <= _MAX_DETECTION_RATE_HZ
+    if max(settings.kernel_counts) == 0 or not channels or not is_detectable:
         return none
     length, before = kernel_geometry(rate_hz)
     if len(channels[0].signal) < length:

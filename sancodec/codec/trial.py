@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec import beats, quantiser
-from sancodec.codec.beats import MAX_EXPONENT, BeatKernels, Events
+from sancodec.codec.beats import MAX_EXPONENT, Events
 from sancodec.codec.bits import BitWriter
 from sancodec.codec.channel import Cascade, ChannelJob, Choice
 from sancodec.codec.chunks import Part, bands_of, base_windows, bridged, phases_of_part
@@ -19,6 +19,7 @@ from sancodec.codec.detection import windows_at
 from sancodec.codec.event_stream import write_events
 from sancodec.codec.kernels import Model
 from sancodec.codec.quantiser import Bands, Quantised
+from sancodec.codec.synthesis import NO_KERNELS
 
 MIN_STEP = 2.0**-7
 TRIAL_SAMPLES = 132_000
@@ -120,8 +121,7 @@ def cascade_of(job: ChannelJob, kernels: NDArray[np.float32] | None, step: float
     n_events = len(group.starts)
     if kernels is None or not len(kernels):
         none = Events(np.zeros(n_events, np.int32), np.zeros(n_events, np.int32))
-        length = beats.kernel_geometry(group.sampling_rate_hz)[0]
-        return Cascade(BeatKernels(np.zeros((0, length), np.int32), 0), none, channel.signal, 0.0)
+        return Cascade(NO_KERNELS, none, channel.signal, 0.0)
     waves = windows_at(group.filtered[job.index], group.starts, kernels.shape[1])
     quantised = beats.quantise_kernels(
         kernels, (waves @ kernels.T).max(axis=1), step=step, max_exponent=MAX_EXPONENT - channel.exponent

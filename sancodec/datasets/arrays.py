@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sancodec.codec.recording import Recording, RecordingDescription
+from sancodec.codec.recording import Channel, Recording, RecordingDescription
 from sancodec.datasets.array_source import ArraySource, Ranges, check_form, check_values, described, rate_of
 from sancodec.datasets.pieces import PieceCount, read_all
 from sancodec.errors import InvalidSignalError
@@ -167,7 +167,7 @@ class CsvWriter:
         self._file, self._channels = file, description.channels
         self._rate_hz = float(description.frame_rate_hz * self._width)
         self._count = PieceCount(description)
-        names = [f"{channel.name} ({channel.unit})".replace(",", " ").replace("\n", " ") for channel in self._channels]
+        names = [_column_name(channel) for channel in self._channels]
         file.write((",".join(["time (s)", *names]) + "\n").encode())
 
     def write(self, samples: Sequence[NDArray[np.int32]]) -> None:
@@ -186,7 +186,8 @@ class CsvWriter:
     def _write_rows(self, first: int, parts: list[NDArray[np.int32]]) -> None:
         columns = [[f"{index / self._rate_hz:.6f}" for index in range(first, first + len(parts[0]))]]
         for channel, part in zip(self._channels, parts, strict=True):
-            physical = (part.astype(np.float64) - channel.baseline) / channel.gain
+            with np.errstate(over="ignore"):  # a gain may be as small as a float can be
+                physical = (part.astype(np.float64) - channel.baseline) / channel.gain
             text = [f"{value:.9g}" for value in physical.tolist()]
             if channel.invalid is not None:
                 for index in np.flatnonzero(part == channel.invalid):
@@ -244,6 +245,12 @@ def stacked(recording: Recording) -> np.ndarray[tuple[int, ...], np.dtype[np.int
     if n_dimensions == 1:
         return recording.samples[0].astype(dtype)
     return np.stack(recording.samples).astype(dtype, copy=False)
+
+
+def _column_name(channel: Channel) -> str:
+    """Name and unit without commas and line ends, nor what could steer a terminal."""
+    text = f"{channel.name} ({channel.unit})"
+    return "".join(character if character.isprintable() and character != "," else " " for character in text)
 
 
 def _common_width(description: RecordingDescription, what: str) -> int:

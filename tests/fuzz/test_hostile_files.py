@@ -29,6 +29,7 @@ from sancodec.codec.residual_stream import CodedResidual, ResidualTables, decode
 from sancodec.codec.salvage import salvage
 from sancodec.codec.synthesis import UNIT_STEP, ChannelCoding, NumpyEngine
 from sancodec.codec.transform import synthesise
+from sancodec.datasets.arrays import CsvWriter
 from sancodec.datasets.wfdb_writer import WfdbWriter
 from sancodec.errors import CorruptError, FormatError, InvalidSignalError, LimitExceededError, TruncatedError
 from sancodec.training.statistics import neutral_contexts
@@ -424,6 +425,16 @@ def test_side_files_stay_in_their_folder(name, tmp_path):
     with pytest.raises(InvalidSignalError), WfdbWriter(after, tmp_path):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_names_and_gains_cannot_spoil_a_table():
+    channel = Channel("\x1b[31ma,b\r\n", "\x1b[2J", gain=5e-324)
+    after = decode_header(encode_header(replace(header_of(n_frames=2), channels=(channel,))))
+    file = io.BytesIO()
+    writer = CsvWriter(after, file)
+    writer.write([np.array([0, 7], np.int32)])
+    writer.finish()
+    assert file.getvalue() == b"time (s), [31ma b   ( [2J)\n0.000000,0\n0.002778,inf\n"
 
 
 def test_truncation_is_found_in_names():
