@@ -10,7 +10,7 @@ import click
 from sancodec.cli import options
 from sancodec.cli.files import SAN_SUFFIX, open_container
 from sancodec.cli.inputs import read_recording
-from sancodec.cli.terminal import quality_cells, quantity, table, write_json
+from sancodec.cli.terminal import printable, quality_cells, quantity, table, write_json
 from sancodec.errors import InvalidSignalError
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def compare(before: Recording, after: Recording) -> dict[str, Any]:
     InvalidSignalError
         When the recordings have different shapes.
     """
+    import numpy as np
+
     from sancodec.codec.quality import measure
 
     shapes = [tuple(len(samples) for samples in recording.samples) for recording in (before, after)]
@@ -84,6 +86,10 @@ def compare(before: Recording, after: Recording) -> dict[str, Any]:
         )
     channels = []
     for index, (channel, x, y) in enumerate(zip(before.channels, before.samples, after.samples, strict=True)):
+        # What was lost as a whole is counted, not measured.
+        lost = np.zeros(len(x), bool) if channel.invalid is None else (y == channel.invalid) & (x != channel.invalid)
+        if channel.invalid is not None:
+            x = np.where(lost, np.int32(channel.invalid), x)
         quality = measure(x, y, gain=channel.gain, baseline=channel.baseline, invalid=channel.invalid)
         rate_hz = float(before.sampling_rate_hz(index))
         channels.append(
@@ -93,6 +99,7 @@ def compare(before: Recording, after: Recording) -> dict[str, Any]:
                 **asdict(quality),
                 "band_snr_db": _band_snr(x, y, rate_hz, channel.invalid),
                 "beats": _beats(x, y, rate_hz, channel.invalid),
+                "missing": int(lost.sum()),
             }
         )
     return {"channels": channels}
@@ -164,4 +171,10 @@ def _text(content: dict[str, Any]) -> str:
             for channel in content["channels"]
         ]
         text += "\n" + table(["SNR in dB", *bands], snr_rows)
+    for channel in content["channels"]:
+        if channel["missing"]:
+            text += (
+                f"\n  {printable(channel['name'])}: {channel['missing']:,} samples are missing in {content['file']}; "
+                "they count nowhere above"
+            )
     return text

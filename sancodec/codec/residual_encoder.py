@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sancodec.codec import residual
 from sancodec.codec.channel import EncodedChannel
 from sancodec.codec.chunks import Part
+from sancodec.codec.coding_section import MAX_SEGMENT_REFERENCES
 from sancodec.codec.residual import Plane, ResidualCoding, corrections
 from sancodec.codec.residual_fit import (
     Fit,
@@ -19,8 +20,8 @@ from sancodec.codec.residual_fit import (
     Pieces,
     best_fit,
     channel_order,
-    nearest_channels,
     piece_starts,
+    slope_correlation,
     solved,
 )
 from sancodec.codec.residual_stream import MAX_DIFFERENCE
@@ -29,6 +30,8 @@ from sancodec.codec.residual_tables import plan_tables
 RESTART_SAMPLES = 2048
 _PIECE_SAMPLES = 4096
 _N_PIECES = 16
+_MAX_PIECE_SAMPLES = 1 << 24
+_MAX_CHANNELS_REFERRED = 128
 _OWN_LAGS = 24
 _APPROXIMATION_LAGS = 12
 _FEW_OWN_LAGS = 16
@@ -85,7 +88,8 @@ def pieces_of(jobs: Sequence[ResidualJob]) -> Pieces:
     """Evenly spaced parts of all channels, which have one rate."""
     n_samples = len(jobs[0].target)
     length = min(_PIECE_SAMPLES, n_samples)
-    starts = piece_starts(n_samples, length, _N_PIECES)
+    n_pieces = max(1, min(_N_PIECES, _MAX_PIECE_SAMPLES // (length * len(jobs))))
+    starts = piece_starts(n_samples, length, n_pieces)
     at = np.array(starts)[:, None] + np.arange(length)
     samples = {job.channel: job.target[at].astype(np.float64) for job in jobs}
     approximations = {
@@ -128,20 +132,26 @@ def _held(job: ResidualJob) -> ResidualCoding:
 def plan_together(jobs: Sequence[ResidualJob]) -> dict[int, ResidualCoding]:
     """Predictions of channels of one rate from themselves and from each other."""
     pieces = pieces_of(jobs)
-    by_channel = {job.channel: job for job in jobs}
-    order = channel_order(pieces, list(by_channel)) if len(jobs) > 1 else list(by_channel)
+    correlation = slope_correlation(pieces, [job.channel for job in jobs])
+    n_references = min(_MAX_CHANNELS_REFERRED, MAX_SEGMENT_REFERENCES // len(jobs) - 2)
     planned: dict[int, ResidualCoding] = {}
-    for position, channel in enumerate(order):
-        job, known = by_channel[channel], order[:position]
+    known: list[int] = []
+    for position in channel_order(correlation):
+        job = jobs[position]
+        channel = job.channel
         sets = [own_keys(job), own_keys(job, n_own=_FEW_OWN_LAGS), own_keys(job, n_own=8)]
         if known:
-            sets += _with_channels(job, known, nearest_channels(pieces, channel, known), by_channel)
-        planned[channel] = best_fit(pieces, channel, sets, bound=job.bound, restart=job.restart).coding
+            told = np.argsort(-np.abs(correlation[position, known]), kind="stable")[:n_references]
+            sets += _with_channels(job, [jobs[known[index]].channel for index in told])
+        known.append(position)
+        fit = best_fit(pieces, channel, sets, bound=job.bound, restart=job.restart)
+        planned[channel] = fit.coding
         if job.approximation is None and _stands_still(pieces.samples[channel]):
-            held = _held(job)
-            alone = best_fit(pieces, channel, sets[:1], bound=job.bound, restart=job.restart).coding
-            if expected_bits(job, held, pieces) < expected_bits(job, alone, pieces):
-                planned[channel] = held
+            alone = best_fit(pieces, channel, sets[:1], bound=job.bound, restart=job.restart)
+            # What a normal distribution says of both tells what the others add to what was really coded.
+            fitted_bits = expected_bits(job, alone.coding, pieces) - (alone.bits - fit.bits)
+            if expected_bits(job, _held(job), pieces) < fitted_bits:
+                planned[channel] = _held(job)
     return planned
 
 
@@ -150,9 +160,7 @@ def _stands_still(samples: NDArray[np.float64]) -> bool:
     return bool(np.mean(np.diff(samples, axis=1) == 0) > _STANDING_SHARE)
 
 
-def _with_channels(
-    job: ResidualJob, known: Sequence[int], nearest: Sequence[int], jobs: Mapping[int, ResidualJob]
-) -> list[list[Key]]:
+def _with_channels(job: ResidualJob, nearest: Sequence[int]) -> list[list[Key]]:
     """Sets of regressors from channels decoded before: a few lags of few, many lags of some, and all at lag 0."""
 
     def lags(channels: Sequence[int], first: int, last: int) -> list[Key]:

@@ -15,6 +15,8 @@ from sancodec.codec.residual import MAX_WEIGHT_SHIFT, MAX_WEIGHT_SUM, Reference,
 
 _EDGE = 32
 _FIT_SAMPLES = 33_000
+_MAX_ORDERED_CHANNELS = 512
+_NOTHING_LEFT = 1e-6
 _OUTLIER_MEDIANS = 12
 _RIDGE = 1e-10
 _NOISE_SHARE = 0.004
@@ -59,34 +61,29 @@ def piece_starts(n_samples: int, length: int, count: int) -> list[int]:
     return starts
 
 
-def channel_order(pieces: Pieces, channels: Sequence[int]) -> list[int]:
-    """Channels by how much they tell of the others' slopes: a pivoted Cholesky factorisation of the correlation."""
+def slope_correlation(pieces: Pieces, channels: Sequence[int]) -> NDArray[np.float64]:
+    """Correlation of the channels' first differences, ``(channel, channel)``."""
     slopes = np.stack([np.diff(pieces.samples[channel], axis=1).ravel() for channel in channels])
-    covariance = slopes @ slopes.T
-    scale = np.sqrt(np.maximum(np.diag(covariance), 1e-9))
-    rest = covariance / np.outer(scale, scale)
-    left, order = list(range(len(channels))), []
+    scale = np.maximum(np.linalg.norm(slopes, axis=1, keepdims=True), 1e-9)
+    slopes /= scale
+    return slopes @ slopes.T
+
+
+def channel_order(correlation: NDArray[np.float64]) -> list[int]:
+    """Positions of the channels by how much they tell of the others: a pivoted Cholesky factorisation."""
+    if len(correlation) > _MAX_ORDERED_CHANNELS:
+        return list(range(len(correlation)))
+    rest = correlation.copy()
+    left, order = list(range(len(rest))), []
     while left:
-        told = [
-            float((rest[index, left] ** 2).sum() / rest[index, index]) if rest[index, index] > 1e-6 else 0.0
-            for index in left
-        ]
+        energy = (rest[np.ix_(left, left)] ** 2).sum(axis=1)
+        own = np.maximum(rest[left, left], 0)
+        told = np.where(own > _NOTHING_LEFT, energy / np.maximum(own, _NOTHING_LEFT), 0)
         pivot = left.pop(int(np.argmax(told)))
-        order.append(channels[pivot])
-        if rest[pivot, pivot] > 1e-6:
-            rest = rest - np.outer(rest[:, pivot], rest[pivot]) / rest[pivot, pivot]
+        order.append(pivot)
+        if rest[pivot, pivot] > _NOTHING_LEFT:
+            rest -= np.outer(rest[:, pivot], rest[pivot]) / rest[pivot, pivot]
     return order
-
-
-def nearest_channels(pieces: Pieces, channel: int, known: Sequence[int]) -> list[int]:
-    """Known channels, those first whose slopes are most correlated with the channel's."""
-    own = np.diff(pieces.samples[channel], axis=1).ravel()
-    own_norm = max(float(np.linalg.norm(own)), 1e-9)
-    similarity = []
-    for each in known:
-        other = np.diff(pieces.samples[each], axis=1).ravel()
-        similarity.append(abs(float(own @ other)) / max(float(np.linalg.norm(other)), 1e-9) / own_norm)
-    return [known[index] for index in np.argsort(-np.array(similarity), kind="stable")]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import wfdb
 
-from sancodec.datasets.wfdb_record import read_wfdb
+from sancodec.datasets.wfdb_record import read_wfdb, write_wfdb
 from tests.cli.conftest import DATA, Run
 
 
@@ -70,6 +70,18 @@ def test_compare_measures_what_compress_promised(run: Run, record: Path) -> None
         assert measured["prdn"] == pytest.approx(inside["prdn"], rel=1e-6)
         assert measured["beats"]["matched"] >= 12
     assert "SNR in dB" in run("compare", record, "100_10s.san").out
+
+
+def test_compare_counts_what_a_salvaged_record_lacks(run: Run, record: Path) -> None:
+    recording = read_wfdb(record)
+    for samples in recording.samples:
+        samples[100:460] = recording.channels[0].invalid
+    Path("rescued").mkdir()
+    write_wfdb(recording, "rescued")
+    channels = json.loads(run("compare", record, "rescued/100_10s.hea", "--json").out)["channels"]
+    assert [channel["missing"] for channel in channels] == [360, 360]
+    assert [channel["prdn"] for channel in channels] == [0.0, 0.0]
+    assert "360 samples are missing in rescued/100_10s.hea" in run("compare", record, "rescued/100_10s.hea").out
 
 
 def test_both_engines_restore_the_same_bytes(run: Run, record: Path) -> None:

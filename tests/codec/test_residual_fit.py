@@ -3,7 +3,7 @@ import pytest
 
 from sancodec.codec import residual
 from sancodec.codec.residual import MAX_WEIGHT_SUM, Plane
-from sancodec.codec.residual_fit import Pieces, best_fit, channel_order, nearest_channels, piece_starts
+from sancodec.codec.residual_fit import Pieces, best_fit, channel_order, piece_starts, slope_correlation
 
 
 def pieces_of(*rows, n_pieces=4, approximations=None, factor=1.0):
@@ -94,8 +94,9 @@ def test_the_channel_that_tells_most_comes_first_and_the_nearest_are_most_alike(
     base = np.cumsum(rng.normal(0, 9, 4000))
     rows = [base + np.cumsum(rng.normal(0, scale, 4000)) for scale in (9, 0.1, 4)] + [np.cumsum(rng.normal(0, 9, 4000))]
     pieces = pieces_of(*rows)
-    order = channel_order(pieces, [0, 1, 2, 3])
+    correlation = slope_correlation(pieces, [0, 1, 2, 3])
+    order = channel_order(correlation)
     assert order[0] == 1
     assert sorted(order) == [0, 1, 2, 3]
-    assert nearest_channels(pieces, 1, [0, 2, 3]) == [2, 0, 3]
-    assert channel_order(pieces, [3]) == [3]
+    assert np.argsort(-np.abs(correlation[1])).tolist() == [1, 2, 0, 3]
+    assert channel_order(correlation[:1, :1]) == [0]
