@@ -98,6 +98,19 @@ def _encode_sz3_at(x: IntArray, bound: float) -> bytes:
     return compressed.tobytes()
 
 
+def _encode_sz3_plain(x: IntArray, target: Target) -> bytes:
+    """SZ3 with its absolute bound at the bound asked for, as its users set it.
+
+    Raises
+    ------
+    ValueError
+        The target is no bound on the error.
+    """
+    if target.kind != "max_error":
+        raise ValueError(f"the plain bound of SZ3 promises no {target.kind}")
+    return _encode_sz3_at(x, target.value)
+
+
 def _decode_sz3(blob: bytes, n_samples: int) -> IntArray:
     values, _config = sz.decompress(np.frombuffer(blob, dtype=np.uint8), np.float32, (n_samples,))
     return np.rint(values).astype(np.int64)
@@ -139,8 +152,9 @@ DWT_ZSTD_JOINED = LeadPeer(
     lambda blob, _n_samples: dwt_zstd.decode(blob),
 )
 SZ3 = LeadPeer("sz3", _encode_sz3, _decode_sz3)
+SZ3_PLAIN = LeadPeer("sz3 at e", _encode_sz3_plain, _decode_sz3)
 ZFP = LeadPeer("zfp", _encode_zfp, _decode_zfp)
-LEAD_PEERS = (DWT_ZSTD, DWT_ZSTD_JOINED, SZ3, ZFP)
+LEAD_PEERS = (DWT_ZSTD, DWT_ZSTD_JOINED, SZ3, SZ3_PLAIN, ZFP)
 
 
 def planar_bytes(leads: Sequence[IntArray]) -> bytes:

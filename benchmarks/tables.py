@@ -29,6 +29,7 @@ DISPLAY = {
     "dwt_zstd": "9/7 DWT + zstd -19",
     "dwt_zstd_joined": "9/7 DWT + zstd -19, one frame if smaller",
     "sz3": "SZ3",
+    "sz3 at e": "SZ3 at e",
     "zfp": "ZFP",
     "flac -8": "FLAC -8",
 }

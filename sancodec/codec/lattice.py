@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec.event_stream import Exceptions
+from sancodec.codec.recording import Channel
+
 MAX_SHIFT = 22
 MIN_STEP, MAX_STEP = 1.4, 512.0
 MAX_NUMERATOR = 1 << 32
@@ -115,3 +118,25 @@ def _refined(values: NDArray[np.int64], step: float) -> Iterator[Lattice]:
         for each in chosen:
             if MIN_STEP <= each <= MAX_STEP:
                 yield Lattice(round(each * (1 << MAX_SHIFT)), MAX_SHIFT, is_truncated)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OnLattice:
+    """A channel's samples as multiples of a step, int32 ``(sample,)``; missing ones are marked as before."""
+
+    lattice: Lattice
+    multiples: NDArray[np.int32]
+    exceptions: Exceptions
+
+
+def on_lattice(channel: Channel, samples: NDArray[np.int32], bound: int) -> OnLattice | None:
+    """A channel's samples on their lattice, where they have one whose step is beyond the bound on the error."""
+    valid = np.ones(len(samples), bool) if channel.invalid is None else samples != channel.invalid
+    lattice = find_lattice(samples[valid])
+    if lattice is None or lattice.step <= bound:
+        return None
+    multiples = lattice.multiples(samples)
+    difference = np.where(valid, samples - lattice.values(multiples), 0)
+    positions = np.flatnonzero(difference)
+    marked = multiples if channel.invalid is None else np.where(valid, multiples, channel.invalid)
+    return OnLattice(lattice, marked.astype(np.int32), Exceptions(positions, difference[positions]))

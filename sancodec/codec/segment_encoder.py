@@ -26,11 +26,10 @@ from sancodec.codec.channel import (
 from sancodec.codec.chunk_source import StoredGroup
 from sancodec.codec.chunks import parts_of
 from sancodec.codec.detection import detect_events
-from sancodec.codec.event_stream import Exceptions
 from sancodec.codec.kernels import Model
-from sancodec.codec.lattice import Lattice, find_lattice
+from sancodec.codec.lattice import on_lattice
 from sancodec.codec.promise import Promise
-from sancodec.codec.recording import Channel, Recording
+from sancodec.codec.recording import Recording
 from sancodec.codec.residual import corrections
 from sancodec.codec.residual_encoder import (
     ResidualJob,
@@ -111,9 +110,17 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
     """
     recording = job.recording
     lattices = [
-        _on_lattice(channel, samples) if promise.is_exact else None
+        None if promise.max_error_adu is None else on_lattice(channel, samples, promise.max_error_adu)
         for channel, samples, promise in zip(recording.channels, recording.samples, job.promises, strict=True)
     ]
+    # Multiples of a step beyond the bound cannot be off by one: they are exact or wrong.
+    exact = Promise(max_error_adu=0)
+    job = replace(
+        job,
+        promises=tuple(
+            promise if found is None else exact for promise, found in zip(job.promises, lattices, strict=True)
+        ),
+    )
     prepared = [
         prepare(channel, samples if found is None else found.multiples, sample_energy=energy)
         for channel, samples, found, energy in zip(
@@ -166,27 +173,6 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
                 exceptions=found.exceptions,
             )
     return EncodedSegment([encoded[index] for index in range(len(prepared))], groups)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _OnLattice:
-    """A channel's samples as multiples of a step, int32 ``(sample,)``; missing ones are marked as before."""
-
-    lattice: Lattice
-    multiples: NDArray[np.int32]
-    exceptions: Exceptions
-
-
-def _on_lattice(channel: Channel, samples: NDArray[np.int32]) -> _OnLattice | None:
-    valid = np.ones(len(samples), bool) if channel.invalid is None else samples != channel.invalid
-    lattice = find_lattice(samples[valid])
-    if lattice is None:
-        return None
-    multiples = lattice.multiples(samples)
-    difference = np.where(valid, samples - lattice.values(multiples), 0)
-    positions = np.flatnonzero(difference)
-    marked = multiples if channel.invalid is None else np.where(valid, multiples, channel.invalid)
-    return _OnLattice(lattice, marked.astype(np.int32), Exceptions(positions, difference[positions]))
 
 
 def _models_for(models: tuple[Model, ...], rate_hz: float) -> tuple[Model, ...]:

@@ -86,9 +86,12 @@ def test_it_saves_what_it_should():
     assert on_lattice < multiples + 100
 
 
-def test_lossy_channels_have_none():
-    reader = RecordingReader(encoded(rescaled(wave(), 4.88, truncated=False), bound=3), engine=NumpyEngine())
-    assert reader.codings[0].lattice is None
+@pytest.mark.parametrize(("bound", "is_on_lattice"), [(0, True), (4, True), (5, False), (20, False)])
+def test_a_bound_below_the_step_means_exact_multiples(bound, is_on_lattice):
+    samples = rescaled(wave(), 4.88, truncated=False)
+    reader = RecordingReader(encoded(samples, bound=bound), engine=NumpyEngine())
+    assert (reader.codings[0].lattice is not None) == is_on_lattice
+    assert np.abs(reader.read().samples[0] - samples).max() <= (0 if is_on_lattice else bound)
 
 
 def test_every_segment_has_its_own():
