@@ -154,7 +154,8 @@ DWT_ZSTD_JOINED = LeadPeer(
 SZ3 = LeadPeer("sz3", _encode_sz3, _decode_sz3)
 SZ3_PLAIN = LeadPeer("sz3 at e", _encode_sz3_plain, _decode_sz3)
 ZFP = LeadPeer("zfp", _encode_zfp, _decode_zfp)
-LEAD_PEERS = (DWT_ZSTD, DWT_ZSTD_JOINED, SZ3, SZ3_PLAIN, ZFP)
+LEAD_PEERS = (DWT_ZSTD, DWT_ZSTD_JOINED, SZ3, ZFP)
+BOUND_PEERS = (*LEAD_PEERS, SZ3_PLAIN)
 
 
 def planar_bytes(leads: Sequence[IntArray]) -> bytes:
@@ -192,7 +193,9 @@ def _flac_stream(samples: IntArray, sampling_rate_hz: int, *, depth_bits: int) -
     return stream.getvalue()
 
 
-def _encode_flac(leads: Sequence[IntArray], sampling_rate_hz: int) -> list[bytes]:
+def _encode_flac(
+    leads: Sequence[IntArray], sampling_rate_hz: int, *, widths: Sequence[int] = (1, 2, FLAC_MAX_CHANNELS)
+) -> list[bytes]:
     """Best of each lead alone, neighbouring leads as stereo, and all leads in streams of up to eight channels.
 
     Each lead's mean is subtracted, and charged with four bytes ahead of the streams (two where it fits them).
@@ -210,7 +213,7 @@ def _encode_flac(leads: Sequence[IntArray], sampling_rate_hz: int) -> list[bytes
         )
     depth_bits = 16 if _fit(centred, n_bits=16) else 24
     layouts: list[list[bytes]] = []
-    for width in (1, 2, FLAC_MAX_CHANNELS):
+    for width in widths:
         groups = [centred[first : first + width] for first in range(0, len(centred), width)]
         if all(len({len(x) for x in group}) == 1 for group in groups):
             layouts.append(
@@ -233,7 +236,8 @@ def _decode_flac(blobs: list[bytes], lengths: Sequence[int]) -> list[IntArray]:
 
 
 FLAC = RecordPeer("flac -8", _encode_flac, _decode_flac)
+FLAC_MONO = RecordPeer("flac -8 mono", functools.partial(_encode_flac, widths=(1,)), _decode_flac)
 XZ = _planar_peer("xz -9", lambda content: lzma.compress(content, preset=9), lzma.decompress)
 BZ2 = _planar_peer("bz2 -9", lambda content: bz2.compress(content, 9), bz2.decompress)
 ZSTD = _planar_peer("zstd -19", zstandard.ZstdCompressor(level=19).compress, zstandard.ZstdDecompressor().decompress)
-RECORD_PEERS = (FLAC, XZ, BZ2, ZSTD)
+RECORD_PEERS = (FLAC, FLAC_MONO, XZ, BZ2, ZSTD)

@@ -95,7 +95,8 @@ def _peer_rows(record: Record, target: Target, plan: Plan) -> tuple[list[dict[st
     rows: list[dict[str, Any]] = []
     refusals: list[dict[str, Any]] = []
     leads = [lead.samples for lead in record.leads]
-    for peer in peers.RECORD_PEERS if target.kind == "lossless" else peers.LEAD_PEERS:
+    lead_peers = peers.BOUND_PEERS if target.kind == "max_error" else peers.LEAD_PEERS
+    for peer in peers.RECORD_PEERS if target.kind == "lossless" else lead_peers:
         if peer.name not in plan.peer_names:
             continue
         try:
@@ -194,7 +195,7 @@ def _chunk(text: str) -> float | None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    names = [peer.name for peer in (*peers.LEAD_PEERS, *peers.RECORD_PEERS)]
+    names = [peer.name for peer in (*peers.BOUND_PEERS, *peers.RECORD_PEERS)]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=records.DATA, help="folder of the sets (default: %(default)s)")
     parser.add_argument("--set", dest="set_name", default="mitdb", choices=(*records.WFDB_SETS, *records.EDF_SETS))

@@ -32,6 +32,7 @@ DISPLAY = {
     "sz3 at e": "SZ3 at e",
     "zfp": "ZFP",
     "flac -8": "FLAC -8",
+    "flac -8 mono": "FLAC -8, each lead alone",
 }
 
 Result = dict[str, Any]

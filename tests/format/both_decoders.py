@@ -1,4 +1,7 @@
-"""The package's decoder and docs/decoder.py, which was written from docs/format.md, asked about the same file."""
+"""The package's decoder and those written from docs/format.md alone, asked about the same file.
+
+``decoder`` checks every must of the document, as the package does; ``documented``, docs/decoder.py, only decodes.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,19 @@ from types import ModuleType
 import format_parts as parts
 import numpy as np
 import pytest
+import strict_decoder as decoder
 import zstandard
 
 import sancodec
 from sancodec.errors import FormatError
 
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "decoder.py"
 REFUSALS = (ValueError, IndexError, zstandard.ZstdError)
 
 
 def _load() -> ModuleType:
     """docs/decoder.py as a module: it is no part of a package."""
-    path = Path(__file__).parents[2] / "docs" / "decoder.py"
-    specification = importlib.util.spec_from_file_location("san_decoder", path)
+    specification = importlib.util.spec_from_file_location("san_decoder", DOCUMENTED)
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -30,18 +34,19 @@ def _load() -> ModuleType:
     return module
 
 
-decoder = _load()
+documented = _load()
 
 
 def accepted(blob: bytes) -> list[list[int]]:
-    """Samples of each channel, the same from both decoders."""
+    """Samples of each channel, the same from all decoders."""
     expected = [row.tolist() for row in sancodec.decompress_recording(blob).samples]
-    assert [row.tolist() for row in decoder.decode(blob, {})[1]] == expected
+    for each in (decoder, documented):
+        assert [row.tolist() for row in each.decode(blob, {})[1]] == expected
     return expected
 
 
 def refused(blob: bytes, match: str | None = None, error: type[FormatError] = FormatError) -> None:
-    """Both decoders refuse a file; ``match`` is for the package's message."""
+    """The package and the strict decoder refuse a file; ``match`` is for the package's message."""
     with pytest.raises(error, match=match):
         sancodec.decompress_recording(blob)
     with pytest.raises(REFUSALS):

@@ -99,7 +99,7 @@ def test_residual_layer_that_breaks_a_limit_is_refused(layer: dict, match: str) 
     ],
 )
 def test_residual_layers_at_their_limits_are_read_alike(layer: dict) -> None:
-    # The digest tells which samples are right: those that docs/decoder.py finds.
+    # The digest tells which samples are right: those that the strict decoder finds.
     coding = predicted_coding(layer)
     header = header_of(channels=b"\1", second=b"")
     parsed = decoder.read_coding(coding, decoder.read_header(header), [])
@@ -345,7 +345,7 @@ def mutated(sections: list[tuple[int, bytes]], rng: np.random.Generator) -> list
 
 
 def with_digests(sections: list[tuple[int, bytes]]) -> bytes:
-    """The file, with the digests that docs/decoder.py finds, so that not every change ends there."""
+    """The file, with the digests that the strict decoder finds, so that not every change ends there."""
     header = decoder.read_header(next(payload for kind, payload in sections if kind == HEADER))
     models = [decoder.read_model(payload) for kind, payload in sections if kind == MODEL]
     result, coding, number = [], None, 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from both_decoders import REFUSALS, decoder
+from both_decoders import REFUSALS, decoder, documented
 from inputs import CASES
 from make import ENCODE, encoded, known_models, machine, sample_digests, section_hashes
 from refusals import ACCEPTED, REFUSED
@@ -46,7 +46,8 @@ def test_no_golden_file_is_missing_or_forgotten() -> None:
 def test_package_and_document_decode_to_the_stored_samples(name: str) -> None:
     blob, expected = golden("decode", name)
     assert sample_digests(sancodec.decompress_recording(blob).samples) == expected["samples_sha256"]
-    assert sample_digests(decoder.decode(blob, known_models())[1]) == expected["samples_sha256"]
+    for each in (documented, decoder):
+        assert sample_digests(each.decode(blob, known_models())[1]) == expected["samples_sha256"]
 
 
 def assert_promises_kept(name: str, blob: bytes) -> None:
