@@ -1,4 +1,4 @@
-"""docs/format.md against the package: the annotated example, and a decoder written from the document alone."""
+"""docs/format.md against the package: the annotated example, and decoders written from the document alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zstandard
-from both_decoders import REFUSALS, decoder
+from both_decoders import REFUSALS, decoder, documented
 from format_example import example_bytes, example_recording
 
 import sancodec
@@ -98,10 +98,11 @@ def many_channels(n_frames: int) -> Recording:
 
 def assert_decoders_agree(blob: bytes, models: tuple[Model, ...] = ()) -> tuple[dict, list[np.ndarray]]:
     expected = sancodec.decompress_recording(blob, models=models)
-    header, samples = decoder.decode(blob, {model.sha256: model.content for model in models})
-    assert len(samples) == len(expected.samples)
-    for channel, row, found in zip(expected.channels, expected.samples, samples, strict=True):
-        np.testing.assert_array_equal(found, row, err_msg=channel.name)
+    contents = {model.sha256: model.content for model in models}
+    header, samples = decoder.decode(blob, contents)
+    for of_decoder in (samples, documented.decode(blob, contents)[1]):
+        for channel, row, found in zip(expected.channels, expected.samples, of_decoder, strict=True):
+            np.testing.assert_array_equal(found, row, err_msg=channel.name)
     assert Fraction(*header["rate"]) == expected.frame_rate_hz
     assert header["source"] == expected.source
     assert header["side_files"] == [(each.name, each.content) for each in expected.side_files]
@@ -212,3 +213,11 @@ def test_one_flipped_bit_is_noticed_by_both(damaged: int) -> None:
         sancodec.decompress_recording(bytes(blob))
     with pytest.raises(REFUSALS):
         decoder.decode(bytes(blob), {})
+
+
+@pytest.mark.parametrize("damaged", [0x00, 0x08, 0x30, 0x72, 0x8C, 0x9F, 0xAF])
+def test_one_flipped_bit_is_noticed_by_the_decoder_of_the_document(damaged: int) -> None:
+    blob = bytearray(example_bytes())
+    blob[damaged] ^= 0x40
+    with pytest.raises(ValueError, match=r"no \.san file of version 1|CRC|unknown|cut short"):
+        documented.decode(bytes(blob), {})

@@ -20,6 +20,14 @@ from sancodec import errors
 from sancodec.codec.quality import measure
 
 HERE = Path(__file__).parent
+# What protects no samples is left to the package and to tests/format/strict_decoder.py.
+UNCHECKED_BY_DOCUMENT = {
+    "ancillary_within_a_segment",
+    "bytes_after_header",
+    "promise_not_a_number",
+    "source_of_no_type",
+    "unknown_source",
+}
 REGENERATE = (
     "the encoder's choices changed: if that is meant, run `python tests/golden/make.py encode` "
     "and say so in the changelog"
@@ -97,3 +105,9 @@ def test_damaged_hostile_and_future_files_are_refused(name: str) -> None:
     assert expected["message"] in str(caught.value)
     with pytest.raises(REFUSALS):
         decoder.decode(blob, known_models())
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED.keys() - UNCHECKED_BY_DOCUMENT))
+def test_decoder_of_the_document_refuses_what_may_cost_samples(name: str) -> None:
+    with pytest.raises((*REFUSALS, MemoryError)):
+        documented.decode(golden("refuse", name)[0], known_models())
