@@ -108,9 +108,9 @@ class RecordingReader:
         ------
         FormatError
         """
-        per_segment = [self.decoder(index).codings for index in range(len(self.segments))]
+        per_segment = [self.decoder(index).value_ranges() for index in range(len(self.segments))]
         return [
-            (min(each.minimum for each in of_channel), max(each.maximum for each in of_channel))
+            (min(low for low, _ in of_channel), max(high for _, high in of_channel))
             for of_channel in zip(*per_segment, strict=True)
         ]
 

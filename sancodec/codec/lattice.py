@@ -136,6 +136,8 @@ def on_lattice(channel: Channel, samples: NDArray[np.int32], bound: int) -> OnLa
     if lattice is None or lattice.step <= bound:
         return None
     multiples = lattice.multiples(samples)
+    if multiples[valid].min() < channel.minimum or multiples[valid].max() > channel.maximum:
+        return None
     difference = np.where(valid, samples - lattice.values(multiples), 0)
     positions = np.flatnonzero(difference)
     marked = multiples if channel.invalid is None else np.where(valid, multiples, channel.invalid)

@@ -130,9 +130,9 @@ class SalvageReader:
             for channel in self.header.channels
         ]
         for segment in range(len(self._plan.segments)):
-            for channel, coding in enumerate(self._decoder(segment).codings):
-                low, high = ranges[channel] or (coding.minimum, coding.maximum)
-                ranges[channel] = min(low, coding.minimum), max(high, coding.maximum)
+            for channel, of_segment in enumerate(self._decoder(segment).value_ranges()):
+                low, high = ranges[channel] or of_segment
+                ranges[channel] = min(low, of_segment[0]), max(high, of_segment[1])
         return [each or (0, 0) for each in ranges]
 
     def fill_text(self) -> str:

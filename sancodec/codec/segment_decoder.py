@@ -20,7 +20,7 @@ from sancodec.codec.missing import mask_of
 from sancodec.codec.quantiser import Quantised, amplitudes_of
 from sancodec.codec.rans import EncodedStream
 from sancodec.codec.residual_stream import CodedResidual, decode_residual_symbols, decode_zstd_residual, read_residual
-from sancodec.codec.synthesis import Engine, check_amplitudes, reconstruct
+from sancodec.codec.synthesis import Engine, check_amplitudes, reconstruct, values_of
 from sancodec.errors import CorruptError
 
 
@@ -46,6 +46,10 @@ class SegmentDecoder:
         }
         self._levels = residual.decoding_levels(self._residuals)
         self._coefficients = CoefficientDecoder(self.coding, header, models)
+
+    def value_ranges(self) -> list[tuple[int, int]]:
+        """Range of the decoded values of each channel that are not missing."""
+        return [values_of(coding, channel) for coding, channel in zip(self.codings, self._header.channels, strict=True)]
 
     def parse(self, index: int, content: bytes) -> ChunkStreams:
         """Take the payload of chunk ``index`` apart.

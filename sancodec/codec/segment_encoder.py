@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec.beats import Events, kernel_geometry
-from sancodec.codec.bounded_search import choose_cascade, target_of, typical_step
+from sancodec.codec.bounded_search import CascadeAt, choose_cascade, target_of, typical_step
 from sancodec.codec.channel import (
     ChannelJob,
     Choice,
@@ -259,15 +259,19 @@ def _encode_channel(job: ChannelJob, promise: Promise, choice: Choice | None) ->
     if choice is None:
         return bare
     unit = 2.0**-job.channel.exponent
+    best: CascadeAt | None
     if not job.settings.multiplier:
-        try:
-            return encode_at(job, choice, _FAST_STEP_OF_BOUND * bound * unit)
-        except QualityError:  # so fine a step is beyond the bank's exact range
-            return bare
-    if job.hint is not None:
-        return encode_at(job, choice, choice.step)
-    best = choose_cascade(job, choice, bound=bound)
-    return bare if best is None else encode_at(job, best.choice, best.step * unit)
+        best = CascadeAt(choice, _FAST_STEP_OF_BOUND * bound)
+    elif job.hint is not None:
+        best = CascadeAt(choice, job.hint.step)
+    else:
+        best = choose_cascade(job, choice, bound=bound)
+    if best is None:
+        return bare
+    try:
+        return encode_at(job, best.choice, best.step * unit)
+    except QualityError:  # so fine a step is beyond the bank's exact range
+        return bare
 
 
 def _without_cascade(job: ChannelJob) -> EncodedChannel:

@@ -14,6 +14,7 @@ from sancodec.codec.contexts import Profile
 from sancodec.codec.kernels import Model
 from sancodec.codec.lattice import Lattice
 from sancodec.codec.quantiser import Step
+from sancodec.codec.recording import INT32_MIN, Channel
 from sancodec.codec.residual import ResidualCoding
 from sancodec.errors import CorruptError
 
@@ -88,6 +89,16 @@ class ChannelCoding:
     def is_constant(self) -> bool:
         """Whether every sample is ``minimum``."""
         return self.model is None and self.residual is None
+
+
+def values_of(coding: ChannelCoding, channel: Channel) -> tuple[int, int]:
+    """Range of the values that a channel decodes to.
+
+    That of multiples is not known before their exceptions are: the channel's own, without -2**31, which few hold.
+    """
+    if coding.lattice is None or coding.is_constant:
+        return coding.minimum, coding.maximum
+    return max(channel.minimum, INT32_MIN + 1), channel.maximum
 
 
 def check_amplitudes(model: Model, amplitudes: list[NDArray[np.float64]]) -> None:

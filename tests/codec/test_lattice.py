@@ -94,6 +94,48 @@ def test_a_bound_below_the_step_means_exact_multiples(bound, is_on_lattice):
     assert np.abs(reader.read().samples[0] - samples).max() <= (0 if is_on_lattice else bound)
 
 
+def test_multiples_outside_the_channels_range_are_not_used():
+    # 500 to 700 would be the multiples, 600 of them as good as missing.
+    samples = 2 * (np.rint(100 * np.sin(np.arange(6000) / 30)).astype(np.int32) + 600)
+    channel = Channel("x", minimum=900, maximum=3000, invalid=600)
+    file = io.BytesIO()
+    encode_recording(
+        Recording((channel,), (samples,), 360),
+        file,
+        promises=[Promise(max_error_adu=0)],
+        level=5,
+        chunk_s=None,
+        models=shipped_models(),
+        embed_models=False,
+        engine=NumpyEngine(),
+    )
+    reader = RecordingReader(file, engine=NumpyEngine())
+    assert reader.codings[0].lattice is None
+    assert np.array_equal(reader.read().samples[0], samples)
+
+
+def test_the_range_of_values_is_not_that_of_multiples():
+    samples = rescaled(100 * wave(), 4.88, truncated=False)
+    assert samples.max() > 2**15
+    channel = Channel("x", minimum=-(2**31) + 1, maximum=2**31 - 1)
+    file = io.BytesIO()
+    encode_recording(
+        Recording((channel,), (samples,), 360),
+        file,
+        promises=[Promise(max_error_adu=0)],
+        level=5,
+        chunk_s=None,
+        models=shipped_models(),
+        embed_models=False,
+        engine=NumpyEngine(),
+    )
+    reader = RecordingReader(file, engine=NumpyEngine())
+    assert reader.codings[0].lattice is not None
+    low, high = reader.value_ranges()[0]
+    assert low <= samples.min()
+    assert samples.max() <= high
+
+
 def test_every_segment_has_its_own():
     samples = np.concatenate([rescaled(wave(20_000), 4.88, truncated=False), wave(20_000).astype(np.int32)])
     channel = Channel("x", minimum=-(2**15) + 1)
