@@ -173,6 +173,7 @@ def command(
             progress(shown(name), quiet=quiet) as report,
             standard_output() if target is None else new_file(target, force=force) as file,
         ):
+            options.tell_if_slow(opened.source, quiet=quiet)
             promises = promises_for(
                 opened.source.channels,
                 prdn=prdn,

@@ -112,6 +112,7 @@ def command(
             engine, models = options.engine_of(engine_name), options.models_of(model_names)
             reader = _reader(file, engine, models, is_salvage=is_salvage)
             excerpt = excerpt_of(reader.header, start_s=start_s, end_s=end_s, names=channels)
+            options.tell_if_slow(excerpt, quiet=quiet)
             pieces = pieces_of(reader, excerpt, report)
             kind = form or ("wfdb" if reader.header.source == "wfdb" else "npy")
             if output == STANDARD_STREAM:

@@ -21,15 +21,29 @@ _CODERS = {0: "zstd tokens", 1: "class coder"}
 
 
 @click.command("info")
-@click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
+@click.argument("inputs", nargs=-1, metavar="FILE...")
+@click.option("--engine", "is_engine", is_flag=True, help="Tell what codes and decodes here instead.")
 @options.model
 @options.common
-def command(inputs: tuple[str, ...], model_names: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+def command(inputs: tuple[str, ...], is_engine: bool, model_names: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     """Tell what is inside .san files, without decoding them.
 
     \b
     sancodec info 100.san
+    sancodec info --engine
     """
+    if is_engine:
+        from sancodec.codec.native import engine_name
+
+        if inputs:
+            raise click.UsageError("--engine tells of the installation, not of files")
+        if as_json:
+            write_json({"engine": engine_name()})
+        elif not quiet:
+            click.echo(engine_name())
+        return
+    if not inputs:
+        raise click.UsageError("Missing argument 'FILE...'.")
 
     def one(name: str) -> None:
         from sancodec.api import default_engine

@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from sancodec.codec.kernels import Model
+    from sancodec.codec.recording import RecordingDescription
     from sancodec.codec.synthesis import Engine
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -61,3 +62,11 @@ def models_of(names: tuple[str, ...]) -> tuple[Model, ...]:
     from sancodec.codec.models import load_model
 
     return tuple(load_model(name) for name in names)
+
+
+def tell_if_slow(recording: RecordingDescription, *, quiet: bool) -> None:
+    """Say once on standard error that the native core is missing, where that makes a difference."""
+    from sancodec.codec import native
+
+    native.announce = lambda text: None if quiet else click.echo(f"sancodec: note: {text}", err=True)
+    native.warn_if_slow(recording.n_frames * sum(channel.samples_per_frame for channel in recording.channels))

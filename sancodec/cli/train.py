@@ -20,6 +20,17 @@ _KERNELS = {
 }
 
 
+_bursty = click.option(
+    "--bursty",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    help="Folder of signals of another kind, with bursts and jumps; they get a weight set of their own.",
+)
+_exclude = click.option(
+    "--exclude", multiple=True, metavar="NAME", help="Record to leave out, such as one of the test split."
+)
+
+
 @click.group("train")
 def command() -> None:
     """Train kernel models (needs the train extra)."""
@@ -38,13 +49,8 @@ def command() -> None:
     show_default=True,
     help="Train kernels, or take fixed ones and train statistics only.",
 )
-@click.option(
-    "--bursty",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    multiple=True,
-    help="Folder of signals of another kind, with bursts and jumps; they get a weight set of their own.",
-)
-@click.option("--exclude", multiple=True, metavar="NAME", help="Record to leave out, such as one of the test split.")
+@_bursty
+@_exclude
 @click.option("--iterations", default=8000, show_default=True, help="Adam iterations of the kernels.")
 @click.option("--rounds", default=3, show_default=True, help="Rounds of the statistics.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
@@ -68,29 +74,12 @@ def bank(
     \b
     sancodec train bank mitdb -o ecg360.sanm --exclude 100 --exclude 105
     """
-    from sancodec.training.train import STATISTICS_PRDN, TrainingSource, train_statistics
+    from sancodec.training.train import STATISTICS_PRDN, train_statistics
 
-    def sources_of(folder: Path) -> list[TrainingSource]:
-        found = []
-        for header in sorted(folder.glob("*.hea")):
-            if header.stem not in exclude:
-                try:
-                    found.append(TrainingSource(header.stem, read_recording(str(header), sampling_rate_hz=None)))
-                except SancodecError as error:
-                    click.echo(f"left out: {error}", err=True)
-        if not found:
-            raise InvalidSignalError(f"{folder}: there is no WFDB record to train on")
-        return found
-
-    def say(message: str) -> None:
-        click.echo(message, err=True)
-
-    kinds = [sources_of(source)]
-    if bursty:
-        kinds.append([each for folder in bursty for each in sources_of(folder)])
+    kinds = _kinds(source, bursty, exclude)
     is_trained = kernels == _TRAINED
     groups = (
-        _trained_groups(kinds[0], iterations=iterations, seed=seed, say=say) if is_trained else _fixed_groups(kernels)
+        _trained_groups(kinds[0], iterations=iterations, seed=seed, say=_say) if is_trained else _fixed_groups(kernels)
     )
     rate_hz = float(kinds[0][0].recording.frame_rate_hz)
     metadata: dict[str, Any] = {
@@ -105,10 +94,73 @@ def bank(
     }
     if is_trained:
         metadata["sampling_rate_hz"] = rate_hz
-    model = train_statistics(groups, kinds, metadata=metadata, n_rounds=rounds, on_message=say)
+    model = train_statistics(groups, kinds, metadata=metadata, n_rounds=rounds, on_message=_say)
+    _write(model, output, force=force)
+
+
+@command.command("mixing")
+@click.argument("model")
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Model file to write."
+)
+@_bursty
+@_exclude
+@click.option("--rounds", default=2, show_default=True, help="Rounds of encoding and fitting.")
+@click.option("-f", "--force", is_flag=True, help="Replace the output.")
+def mixing(
+    model: str,
+    source: Path,
+    output: Path,
+    bursty: tuple[Path, ...],
+    exclude: tuple[str, ...],
+    rounds: int,
+    force: bool,
+) -> None:
+    """Train what the mixing coder of levels 7 to 9 begins with, for the kernels of a model.
+
+    MODEL is the name of a bank, or a model file; everything else of it stays as it is.
+
+    \b
+    sancodec train mixing ecg360 mitdb -o ecg360.sanm --exclude 100 --exclude 105
+    """
+    from sancodec.codec.models import load_model
+    from sancodec.training.train import train_mixing
+
+    trained = train_mixing(load_model(model), _kinds(source, bursty, exclude), n_rounds=rounds, on_message=_say)
+    _write(trained, output, force=force)
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+def _write(model: Any, output: Path, *, force: bool) -> None:
     with new_file(output, force=force) as file:
         file.write(model.content)
-    say(f"{output}: {len(model.content)} bytes, SHA-256 {model.sha256.hex()}")
+    _say(f"{output}: {len(model.content)} bytes, SHA-256 {model.sha256.hex()}")
+
+
+def _kinds(source: Path, bursty: tuple[Path, ...], exclude: tuple[str, ...]) -> list[list[Any]]:
+    """Recordings by kind of signal."""
+    from sancodec.training.train import TrainingSource
+
+    def sources_of(folder: Path) -> list[TrainingSource]:
+        found = []
+        for header in sorted(folder.glob("*.hea")):
+            if header.stem not in exclude:
+                try:
+                    found.append(TrainingSource(header.stem, read_recording(str(header), sampling_rate_hz=None)))
+                except SancodecError as error:
+                    _say(f"left out: {error}")
+        if not found:
+            raise InvalidSignalError(f"{folder}: there is no WFDB record to train on")
+        return found
+
+    kinds = [sources_of(source)]
+    if bursty:
+        kinds.append([each for folder in bursty for each in sources_of(folder)])
+    return kinds
 
 
 def _fixed_groups(kernels: str) -> tuple[Any, ...]:

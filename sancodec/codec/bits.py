@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec import native
 from sancodec.errors import CorruptError, TruncatedError
 
 Bits = NDArray[np.uint8]
@@ -26,6 +27,10 @@ def bit_length(values: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def fields_to_bits(values: NDArray[np.int64], widths: NDArray[np.int64]) -> Bits:
     """Each value in its own number of bits; one bit per element of the result."""
+    if native.core is not None:
+        bits = np.empty(int(widths.sum()), np.uint8)
+        native.core.fields_to_bits(np.ascontiguousarray(values), np.ascontiguousarray(widths), bits)
+        return bits
     ends = np.cumsum(widths)
     total = int(ends[-1]) if len(ends) else 0
     shift = np.repeat(ends, widths) - 1 - np.arange(total)
@@ -35,6 +40,9 @@ def fields_to_bits(values: NDArray[np.int64], widths: NDArray[np.int64]) -> Bits
 def bits_to_fields(bits: Bits, widths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Inverse of ``fields_to_bits`` for exactly ``widths.sum()`` bits."""
     values = np.zeros(len(widths), np.int64)
+    if native.core is not None:
+        native.core.bits_to_fields(bits, np.ascontiguousarray(widths), values)
+        return values
     used = np.flatnonzero(widths)
     if len(used) == len(widths) and len(used) and widths.min() == widths.max():
         width = int(widths[0])
@@ -76,11 +84,18 @@ class BitWriter:
         """Unsigned numbers below 2**32: parameter, all quotients in unary, all remainders, then escaped values."""
         if not len(values):
             return
-        typical = (max(float(values.mean()), 1.0), max(float(np.median(values)), 1.0))
-        lengths = [int(value).bit_length() for value in typical]
+        values = np.ascontiguousarray(values)
+        middle = np.partition(values, [(len(values) - 1) // 2, len(values) // 2])
+        median = (middle[(len(values) - 1) // 2] + middle[len(values) // 2]) / 2
+        lengths = [int(max(typical, 1)).bit_length() for typical in (values.mean(), median)]
         guesses = {min(max(length - less, 0), _MAX_RICE_PARAMETER) for length in lengths for less in range(3)}
         costs = {k: self._rice_cost(values, k) for k in guesses}
         parameter = min(costs, key=lambda k: (costs[k], k))
+        if native.core is not None:
+            bits = np.empty(costs[parameter], np.uint8)
+            native.core.rice_write(values, parameter, bits)
+            self._parts.append(bits)
+            return
         quotients = np.minimum(values >> parameter, _MAX_RICE_QUOTIENT)
         escaped = quotients == _MAX_RICE_QUOTIENT
         self.number(parameter, _RICE_PARAMETER_BITS)
@@ -94,9 +109,12 @@ class BitWriter:
 
     @staticmethod
     def _rice_cost(values: NDArray[np.int64], parameter: int) -> int:
+        if native.core is not None:
+            return int(native.core.rice_cost(values, parameter))
         quotients = np.minimum(values >> parameter, _MAX_RICE_QUOTIENT)
         n_escaped = int((quotients == _MAX_RICE_QUOTIENT).sum())
-        return int(quotients.sum()) + len(values) * (1 + parameter) + n_escaped * (_ESCAPE_BITS - parameter)
+        n_bits = int(quotients.sum()) + len(values) * (1 + parameter) + n_escaped * (_ESCAPE_BITS - parameter)
+        return _RICE_PARAMETER_BITS + n_bits
 
     def tobits(self) -> Bits:
         return np.concatenate([np.zeros(0, np.uint8), *self._parts])
@@ -132,6 +150,11 @@ class BitReader:
         return self._bits[self._position - count : self._position]
 
     @property
+    def rest(self) -> Bits:
+        """Bits not yet read."""
+        return self._bits[self._position :]
+
+    @property
     def position(self) -> int:
         """Bits read so far."""
         return self._position
@@ -148,6 +171,13 @@ class BitReader:
     def rice(self, count: int) -> NDArray[np.int64]:
         if not count:
             return np.zeros(0, np.int64)
+        if native.core is not None and count <= len(self.rest):
+            values = np.empty(count, np.int64)
+            end = native.core.rice_read(self._bits, self._position, values)
+            if end >= 0:
+                self._position = end
+                return values
+            # What is wrong is found below.
         parameter = self.number(_RICE_PARAMETER_BITS)
         if parameter > _MAX_RICE_PARAMETER:
             raise CorruptError(f"{self._what}: Rice parameter {parameter}; at most {_MAX_RICE_PARAMETER} is allowed")

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec import quantiser
+from sancodec.codec.cascade_encoder import beat_sums_of, cascade_coding, quantise_parts
 from sancodec.codec.channel import ChannelJob, Choice, PreparedChannel
 from sancodec.codec.missing import filled_integers
 from sancodec.codec.quantiser import Step
 from sancodec.codec.residual import corrections
 from sancodec.codec.residual_encoder import ResidualJob, expected_bits, own_keys
 from sancodec.codec.residual_fit import Pieces, best_fit
-from sancodec.codec.step_search import beat_sums_of, quantise_parts, search_in_sample
-from sancodec.codec.synthesis import ChannelCoding, check_amplitudes, reconstruct
+from sancodec.codec.step_search import search_in_sample
+from sancodec.codec.synthesis import check_amplitudes, reconstruct
 from sancodec.codec.trial import MIN_STEP, STEP_PER_RMSE, sample_of
 from sancodec.errors import CorruptError
 
@@ -119,16 +120,7 @@ def _cascade_at(
     sample = sample_of(job, model, choice.cascade.residual, _TRIAL_SAMPLES)
     _, profile, offsets = search_in_sample(job, replace(choice, step=rounded.value), None, sample)
     parts, sums = quantise_parts(job, model, [sample.bands], profile, [sample.phases], rounded.value, offsets)
-    coding = ChannelCoding(
-        channel.offset,
-        channel.minimum,
-        channel.maximum,
-        0,
-        model,
-        replace(rounded, exponent=rounded.exponent + channel.exponent),
-        sums.offsets(),
-        replace(choice.cascade.kernels, exponent=choice.cascade.kernels.exponent + channel.exponent),
-    )
+    coding = cascade_coding(job, choice, rounded, sums.offsets())
     amplitudes = quantiser.amplitudes_of(parts[0], coding.offsets, model)
     try:
         check_amplitudes(model, amplitudes)

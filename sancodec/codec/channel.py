@@ -34,6 +34,8 @@ class EncoderSettings:
         Lagrange multiplier of the rounding, in squared steps a bit; 0 for the plain dead zone.
     acceptance
         The search ends when the PRDN lies between this share of the target and the target.
+    stages
+        Lags of the residual layer's adaptive stages to choose from; for the mixing coder.
     """
 
     coder: int
@@ -41,6 +43,7 @@ class EncoderSettings:
     kernel_counts: tuple[int, ...]
     multiplier: float
     acceptance: float = 0.995
+    stages: tuple[tuple[int, int], ...] = ((0, 0),)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +156,9 @@ class EncodedChannel:
     decoded
         int32 ``(sample,)``: what a decoder gives.
     codes
-        Integers ``(sample,)`` of the residual layer, or None.
+        Integers ``(sample,)`` of the residual layer, or None; the mixing coder has none.
+    target
+        int64 ``(sample,)``, less the offset: what the residual layer was given.
     exceptions
         Samples off the channel's lattice.
     """
@@ -165,6 +170,7 @@ class EncodedChannel:
     approximation: NDArray[np.int32]
     decoded: NDArray[np.int32]
     codes: NDArray[np.integer] | None = None
+    target: NDArray[np.int64] | None = None
     exceptions: Exceptions = NO_EXCEPTIONS
 
 

@@ -13,10 +13,13 @@ from sancodec.codec.bits import BitWriter
 from sancodec.codec.channel import EncodedChannel
 from sancodec.codec.chunks import events_by_chunk, padded_length
 from sancodec.codec.event_stream import ChunkEvents
-from sancodec.codec.header import CODER_CLASS
+from sancodec.codec.header import CODER_CLASS, CODER_MIXED
 from sancodec.codec.kernels import Model
+from sancodec.codec.level_coder import LevelUnit, encode_levels, fine_phases, joined_levels
 from sancodec.codec.missing import missing_runs, runs_within
 from sancodec.codec.recording import Recording
+from sancodec.codec.residual import decoding_levels
+from sancodec.codec.residual_mixing import MixedChannel, encode_chunk
 from sancodec.codec.residual_stream import ResidualStream, encode_class_residuals, encode_zstd_residual
 from sancodec.codec.residual_tables import TablePlan, plan_tables
 
@@ -58,6 +61,7 @@ class ChunkSource:
         coding_crc: int,
         first_chunk: int,
         plan: TablePlan | None,
+        mixed_residuals: list[bytes] | None = None,
     ) -> None:
         self._recording = recording
         self._chunk_frames = chunk_frames
@@ -67,7 +71,8 @@ class ChunkSource:
         self._zstd_level = zstd_level
         self._coding_crc = coding_crc
         self._first_chunk = first_chunk
-        self._has_residuals = any(each.codes is not None for each in encoded)
+        self._has_residuals = any(each.coding.residual is not None for each in encoded)
+        self._mixed_residuals = mixed_residuals
         self._runs = [
             missing_runs(samples, channel.invalid)
             for channel, samples in zip(recording.channels, recording.samples, strict=True)
@@ -103,7 +108,7 @@ class ChunkSource:
             for channel in self._recording.channels
         ]
         raw = BitWriter()
-        coefficients = self._class_coefficients(chunk, raw) if self._coder == CODER_CLASS else self._tokens(chunk, raw)
+        coefficients = self._coefficients(chunk, first, raw)
         residuals = self._residuals(chunk, spans, raw) if self._has_residuals else None
         decoded = [each.decoded[span] for each, span in zip(self._encoded, spans, strict=True)]
         events = payload.encode_events(
@@ -140,6 +145,26 @@ class ChunkSource:
         ]
         return ChunkEvents(starts, events, runs, exceptions)
 
+    def _coefficients(self, chunk: int, first_frame: int, raw: BitWriter) -> bytes:
+        if self._coder == CODER_CLASS:
+            return self._class_coefficients(chunk, raw)
+        return self._mixed(chunk, first_frame) if self._coder == CODER_MIXED else self._tokens(chunk, raw)
+
+    def _mixed(self, chunk: int, first_frame: int) -> bytes:
+        units = []
+        for each in self._encoded:
+            group = self._groups[each.coding.lead_group]
+            starts = group.starts[self._members[each.coding.lead_group][chunk]] - first_frame * group.samples_per_frame
+            for part, quantised in zip(each.parts, each.quantised, strict=False):
+                if part.first_chunk <= chunk < part.first_chunk + part.n_chunks:
+                    model, profile = each.coding.model, each.coding.profile
+                    assert model is not None
+                    assert profile is not None
+                    circle = padded_length(model, part.length)
+                    phases = fine_phases(model, starts, circle, kernel_length=group.kernel_length)
+                    units.append(LevelUnit(model, profile, phases, joined_levels(quantised, chunk - part.first_chunk)))
+        return encode_levels(units) if units else b""
+
     def _class_coefficients(self, chunk: int, raw: BitWriter) -> bytes:
         coded = [streams[chunk] for _, streams in sorted(self._streams.items())]
         for stream in coded:
@@ -147,6 +172,10 @@ class ChunkSource:
         return payload.encode_class_coefficients([stream.stream for stream in coded])
 
     def _residuals(self, chunk: int, spans: list[slice], raw: BitWriter) -> bytes:
+        if self._coder == CODER_MIXED:
+            if self._mixed_residuals is None:
+                return mixed_residuals(self._encoded, spans)
+            return self._mixed_residuals[chunk]
         if self._coder == CODER_CLASS:
             for stream in self._residual_streams[chunk]:
                 raw.bits(stream.raw)
@@ -165,6 +194,25 @@ class ChunkSource:
                 if part.first_chunk <= chunk < part.first_chunk + part.n_chunks:
                     tokens.append(zstd_coder.encode_tokens(quantised, chunk - part.first_chunk, raw))
         return payload.encode_zstd_coefficients(tokens, self._zstd_level) if tokens else b""
+
+
+def mixed_residuals(encoded: list[EncodedChannel], spans: list[slice]) -> bytes:
+    """Residuals of a chunk under the mixing coder; ``spans`` are its samples in every channel."""
+    codings = {index: each.coding.residual for index, each in enumerate(encoded) if each.coding.residual is not None}
+    channels, targets, others = [], [], {}
+    for index in [index for level in decoding_levels(codings) for index in level]:
+        coding, target = encoded[index].coding, encoded[index].target
+        assert target is not None
+        rows = np.zeros(len(target[spans[index]]), np.int64)
+        if coding.model is not None:
+            rows += encoded[index].approximation[spans[index]] - np.int64(coding.offset)
+        low, high = coding.minimum - coding.offset, coding.maximum - coding.offset
+        channels.append(MixedChannel(index, codings[index], low, high, rows))
+        targets.append(target[spans[index]])
+    for index, each in enumerate(encoded):
+        if index not in codings and each.coding.model is not None:
+            others[index] = each.approximation[spans[index]] - np.int64(each.coding.offset)
+    return encode_chunk(channels, targets, others)[0]
 
 
 def residual_codes(

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sancodec.codec.bits import BitReader, Bits, BitWriter, bits_to_fields, fields_to_bits
-from sancodec.codec.contexts import CLASS_SHIFT, ESCAPE, N_CLASSES, BandParents
+from sancodec.codec import native
+from sancodec.codec.bits import BitReader, Bits, fields_to_bits
+from sancodec.codec.class_symbols import STATE_BITS, symbols_of, to_steps
+from sancodec.codec.contexts import CLASS_SHIFT, ESCAPE, MAX_MAGNITUDE, N_CLASSES, BandParents
 from sancodec.codec.kernels import Model
 from sancodec.codec.quantiser import Quantised
 from sancodec.codec.rans import EncodedStream, StreamDecoder, encode_streams, groups_of_like_depth
@@ -20,9 +22,7 @@ from sancodec.errors import CorruptError
 
 COEFFICIENTS_PER_LANE = 4096
 MAX_LANES = 4096
-_PAYLOAD_BITS = 16
 _MAX_RAW_BITS = 64
-_SHIFTS = CLASS_SHIFT.astype(np.uint8)
 _MAX_EXCESS = 1 << 30
 
 
@@ -50,35 +50,10 @@ def lanes_for(model: Model, n_padded: int, active: NDArray[np.bool_]) -> int:
     return min(-(-n_coefficients // COEFFICIENTS_PER_LANE), MAX_LANES)
 
 
-def _to_steps(values: NDArray[np.uint8], n_lanes: int, fill: int) -> NDArray[np.uint8]:
-    """``(stream, window)`` to ``(step, lane of all streams)``; window w is coded by lane w mod n_lanes."""
-    n_streams, n_windows = values.shape
-    n_steps = -(-n_windows // n_lanes)
-    padded = np.full((n_streams, n_steps * n_lanes), fill, np.uint8)
-    padded[:, :n_windows] = values
-    return padded.reshape(n_streams, n_steps, n_lanes).transpose(1, 0, 2).reshape(n_steps, n_streams * n_lanes)
-
-
 def _from_steps(steps: NDArray[np.uint8], n_streams: int, n_lanes: int, n_windows: int) -> NDArray[np.uint8]:
     n_steps = steps.shape[0]
     ordered = steps.reshape(n_steps, n_streams, n_lanes).transpose(1, 0, 2).reshape(n_streams, n_steps * n_lanes)
     return ordered[:, :n_windows]
-
-
-def _split(
-    magnitude: NDArray[np.int32], activity: NDArray[np.uint8], n_direct: NDArray[np.int32]
-) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Symbols, and how far a magnitude exceeds the direct symbols (-1 where it does not)."""
-    symbol = np.zeros(magnitude.shape, np.uint8)
-    excess = np.full(magnitude.shape, -1, np.int32)
-    used = np.flatnonzero(magnitude)
-    kind = activity.ravel()[used]
-    high = magnitude.ravel()[used] >> CLASS_SHIFT[kind]
-    limit = n_direct[kind]
-    escaped = high >= limit
-    symbol.ravel()[used] = np.where(escaped, ESCAPE, high)
-    excess.ravel()[used[escaped]] = (high - limit)[escaped]
-    return symbol, excess
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,19 +76,12 @@ class ChannelPart:
         return int(self.quantised.magnitudes[0].shape[0])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Symbols:
-    """A part as the lanes see it, and the raw bits left over; axes ``(step, lane)``."""
-
-    contexts: NDArray[np.uint8]
-    symbols: NDArray[np.uint8]
-    payload: NDArray[np.uint16]
-    raws: list[Bits]
-
-
 def encode_class_streams(parts: list[ChannelPart], model: Model) -> list[list[ClassStream]]:
     """Encode parts of channels that share a bank; for each part, a stream for every chunk."""
-    prepared = [_symbols_of(part, model) for part in parts]
+    prepared = [
+        symbols_of(part.quantised, part.active, model, n_lanes=part.n_lanes, weight_set=part.weight_set)
+        for part in parts
+    ]
     n_steps = max((len(part.contexts) for part in prepared), default=0)
     contexts = np.concatenate(
         [_lengthened(part.contexts, n_steps, model.tables.identity_context) for part in prepared], axis=1
@@ -129,44 +97,6 @@ def _lengthened(steps: NDArray[np.uint8], n_steps: int, fill: int) -> NDArray[np
     result = np.full((n_steps, steps.shape[1]), fill, np.uint8)
     result[: len(steps)] = steps
     return result
-
-
-def _symbols_of(part: ChannelPart, model: Model) -> _Symbols:
-    n_direct = model.contexts.n_direct[part.weight_set]
-    first_context = np.uint8(part.weight_set * N_CLASSES)
-    n_chunks, n_lanes, quantised = part.n_chunks, part.n_lanes, part.quantised
-    steps_contexts = [np.zeros((0, n_chunks * n_lanes), np.uint8)]
-    steps_symbols = [np.zeros((0, n_chunks * n_lanes), np.uint8)]
-    excesses, shifts, magnitudes, negatives = [], [], [], []
-    for band in np.flatnonzero(part.active).tolist():
-        magnitude, activity = quantised.magnitudes[band], quantised.classes[band]
-        symbol, excess = _split(magnitude, activity, n_direct)
-        steps_contexts.append(_to_steps(activity + first_context, n_lanes, model.tables.identity_context))
-        steps_symbols.append(_to_steps(symbol, n_lanes, 0))
-        excesses.append(excess)
-        shifts.append(_SHIFTS[activity])
-        magnitudes.append(magnitude)
-        negatives.append(quantised.negative[band])
-    payload = np.zeros((n_chunks, n_lanes), np.uint16)
-    if not excesses:
-        return _Symbols(steps_contexts[0], steps_symbols[0], payload.ravel(), [np.zeros(0, np.uint8)] * n_chunks)
-    excess_all, shift_all = np.concatenate(excesses, axis=1), np.concatenate(shifts, axis=1)
-    magnitude_all, negative_all = np.concatenate(magnitudes, axis=1), np.concatenate(negatives, axis=1)
-    raws = []
-    for chunk in range(n_chunks):
-        writer = BitWriter()
-        excess, shift, magnitude = excess_all[chunk], shift_all[chunk], magnitude_all[chunk]
-        writer.rice(excess[excess >= 0].astype(np.int64))
-        shifted = np.flatnonzero(shift)
-        widths = shift[shifted].astype(np.int64)
-        writer.bits(fields_to_bits(magnitude[shifted] & ((1 << widths) - 1), widths))
-        writer.bits(negative_all[chunk][magnitude > 0].astype(np.uint8))
-        raw = writer.tobits()
-        head = np.zeros(n_lanes * _PAYLOAD_BITS, np.uint8)
-        head[: len(raw)] = raw[: len(head)]
-        payload[chunk] = bits_to_fields(head, np.full(n_lanes, _PAYLOAD_BITS)).astype(np.uint16)
-        raws.append(raw[len(head) :])
-    return _Symbols(np.concatenate(steps_contexts), np.concatenate(steps_symbols), payload.ravel(), raws)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -254,28 +184,19 @@ def _decode_together(batches: list[StreamBatch], model: Model) -> list[list[Stre
     parents = [BandParents(model.contexts, batch.weight_set) for batch in batches]
     symbols: list[list[NDArray[np.uint8]]] = [[] for _ in batches]
     classes: list[list[NDArray[np.uint8]]] = [[] for _ in batches]
-    lane_edges = np.cumsum([len(batch.streams) * batch.n_lanes for batch in batches])[:-1]
     for band, stride in enumerate(model.band_strides):
         for batch, parent, of_batch in zip(batches, parents, classes, strict=True):
             of_batch.append(parent.classes(band, stride, batch.base_at[band]))
-        if any_active[band]:
-            coded = [
-                _to_steps(batch.contexts_of(band, of_batch[band], identity), batch.n_lanes, identity)
-                for batch, of_batch in zip(batches, classes, strict=True)
-            ]
-            n_steps = max(len(steps) for steps in coded)
-            decoded = decoder.decode(np.concatenate([_lengthened(steps, n_steps, identity) for steps in coded], axis=1))
-            pieces = np.split(decoded, lane_edges, axis=1)
-        for index, batch in enumerate(batches):
-            activity = classes[index][band]
+        activities = [of_batch[band] for of_batch in classes]
+        if native.core is None:
+            decoded = _decode_band(decoder, batches, activities, band, identity)
+        else:
+            decoded = _decode_band_natively(decoder, batches, activities, band)
+        for index, (batch, activity, symbol) in enumerate(zip(batches, activities, decoded, strict=True)):
+            known = None
             if any_active[band]:
-                n_steps = -(-activity.shape[1] // max(batch.n_lanes, 1))
-                symbol = _from_steps(pieces[index][:n_steps], len(batch.streams), batch.n_lanes, activity.shape[1])
-                n_direct = model.contexts.n_direct[batch.weight_set]
-                parents[index].push(stride, symbol_magnitude(symbol, activity, n_direct))
-            else:
-                symbol = np.zeros(activity.shape, np.uint8)
-                parents[index].push(stride, None)
+                known = symbol_magnitude(symbol, activity, model.contexts.n_direct[batch.weight_set])
+            parents[index].push(stride, known)
             symbols[index].append(symbol)
     payloads = iter(decoder.finish())
     result = []
@@ -286,7 +207,7 @@ def _decode_together(batches: list[StreamBatch], model: Model) -> list[list[Stre
         for index in range(len(batch.streams)):
             coded_here = np.repeat(batch.active[index], widths)
             payload = next(payloads)
-            head = fields_to_bits(payload.astype(np.int64), np.full(len(payload), _PAYLOAD_BITS))
+            head = fields_to_bits(payload.astype(np.int64), np.full(len(payload), STATE_BITS))
             streams.append(
                 StreamSymbols(
                     batch.weight_set,
@@ -298,6 +219,39 @@ def _decode_together(batches: list[StreamBatch], model: Model) -> list[list[Stre
                 )
             )
         result.append(streams)
+    return result
+
+
+def _decode_band(
+    decoder: StreamDecoder, batches: list[StreamBatch], activities: list[NDArray[np.uint8]], band: int, identity: int
+) -> list[NDArray[np.uint8]]:
+    """Symbols of a band, uint8 ``(stream, window)`` per batch; 0 where it is off."""
+    if not any(batch.active[:, band].any() for batch in batches):
+        return [np.zeros(activity.shape, np.uint8) for activity in activities]
+    coded = [
+        to_steps(batch.contexts_of(band, activity, identity), batch.n_lanes, identity)
+        for batch, activity in zip(batches, activities, strict=True)
+    ]
+    n_steps = max(len(steps) for steps in coded)
+    decoded = decoder.decode(np.concatenate([_lengthened(steps, n_steps, identity) for steps in coded], axis=1))
+    pieces = np.split(decoded, np.cumsum([steps.shape[1] for steps in coded])[:-1], axis=1)
+    return [
+        _from_steps(piece[: len(steps)], len(batch.streams), batch.n_lanes, activity.shape[1])
+        for piece, steps, batch, activity in zip(pieces, coded, batches, activities, strict=True)
+    ]
+
+
+def _decode_band_natively(
+    decoder: StreamDecoder, batches: list[StreamBatch], activities: list[NDArray[np.uint8]], band: int
+) -> list[NDArray[np.uint8]]:
+    result, first_stream = [], 0
+    for batch, activity in zip(batches, activities, strict=True):
+        is_active = batch.active[:, band]
+        symbol = np.zeros(activity.shape, np.uint8)
+        if is_active.any():
+            symbol = decoder.decode_band(first_stream, activity, is_active, batch.weight_set * N_CLASSES)
+        result.append(symbol)
+        first_stream += len(batch.streams)
     return result
 
 
@@ -334,10 +288,14 @@ def read_stream(stream: StreamSymbols, raw: Bits, model: Model) -> tuple[Quantis
 
 def symbol_magnitude(
     symbol: NDArray[np.uint8], activity: NDArray[np.uint8], n_direct: NDArray[np.int32]
-) -> NDArray[np.int32]:
-    """Magnitude as far as the symbol tells: low bits 0, an escape as the smallest escaped value."""
+) -> NDArray[np.uint8]:
+    """Magnitude as far as the symbol tells: low bits 0, an escape as the smallest escaped value; capped."""
+    if native.core is not None:
+        known = np.empty(symbol.shape, np.uint8)
+        native.core.known_of_symbols(symbol, activity, n_direct, known)
+        return known
     high = np.where(symbol == ESCAPE, n_direct[activity], symbol)
-    return (high << CLASS_SHIFT[activity]).astype(np.int32)
+    return np.minimum(high << CLASS_SHIFT[activity], MAX_MAGNITUDE).astype(np.uint8)
 
 
 def _read_magnitudes(
@@ -348,6 +306,13 @@ def _read_magnitudes(
     excess = reader.rice(len(escaped))
     if len(excess) and excess.max() > _MAX_EXCESS:
         raise CorruptError(f"coefficients: a magnitude of {excess.max()}; at most {_MAX_EXCESS} is allowed")
+    if native.core is not None:
+        magnitude, negative = np.empty(len(symbol), np.int32), np.empty(len(symbol), bool)
+        n_read = native.core.read_magnitudes(symbol, activity, n_direct, excess, reader.rest, magnitude, negative)
+        if n_read >= 0:
+            reader.bits(n_read)
+            return magnitude, negative
+        # What is wrong is found below.
     high[escaped] = n_direct[activity[escaped]] + excess
     shift = CLASS_SHIFT[activity]
     shifted = np.flatnonzero(shift)

@@ -10,7 +10,7 @@ import numpy as np
 from sancodec.codec.beats import FRACTION_BITS, MAX_EXPONENT, MAX_WEIGHT, BeatKernels
 from sancodec.codec.bits import BitReader, BitWriter, unzigzag, zigzag
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, Profile
-from sancodec.codec.header import CODER_CLASS, CODER_ZSTD, Header
+from sancodec.codec.header import CODER_CLASS, CODER_MIXED, CODER_ZSTD, CODERS, Header
 from sancodec.codec.kernels import Model
 from sancodec.codec.lattice import MAX_SHIFT as MAX_LATTICE_SHIFT
 from sancodec.codec.lattice import Lattice
@@ -18,7 +18,9 @@ from sancodec.codec.quantiser import Step
 from sancodec.codec.rans import TOTAL
 from sancodec.codec.residual import (
     MAX_BOUND,
+    MAX_FAR_LAGS,
     MAX_LAG,
+    MAX_NEAR_LAGS,
     MAX_OWN_LAGS,
     MAX_REFERENCES,
     MAX_WEIGHT_SHIFT,
@@ -96,12 +98,12 @@ def encode_coding(segment: SegmentCoding, *, models: tuple[Model, ...]) -> bytes
             for offset in coding.offsets:
                 writer.number(offset, 6)
             write_kernels(writer, coding.kernels)
-            if segment.coder == CODER_CLASS:
+            if segment.coder != CODER_ZSTD:
                 assert coding.profile is not None
                 _write_profile(writer, coding.profile)
         writer.number(int(coding.residual is not None), 1)
         if coding.residual is not None:
-            write_residual_coding(writer, coding.residual)
+            write_residual_coding(writer, coding.residual, segment.coder)
     if segment.tables is not None:
         _write_tables(writer, segment.tables)
     return writer.tobytes()
@@ -116,9 +118,9 @@ def decode_coding(payload: bytes, header: Header, models: tuple[Model, ...]) -> 
     """
     reader = BitReader.from_bytes(payload, "section CODING")
     first_chunk, n_chunks, coder = reader.rice(3).tolist()
-    if coder not in (CODER_ZSTD, CODER_CLASS):
+    if coder not in CODERS:
         raise UnsupportedVersionError(
-            f"section CODING, coder: {coder}; this release knows {CODER_ZSTD} and {CODER_CLASS}"
+            f"section CODING, coder: {coder}; this release knows {', '.join(map(str, CODERS))}"
         )
     if not 1 <= n_chunks <= header.n_chunks - first_chunk:
         raise CorruptError(
@@ -151,11 +153,11 @@ def decode_coding(payload: bytes, header: Header, models: tuple[Model, ...]) -> 
     if n_bands > MAX_BANDS:
         raise LimitExceededError(f"section CODING: {n_bands} bands in all channels; at most {MAX_BANDS} are allowed")
     _check_groups(codings, header, n_groups)
-    _check_references(codings, header)
+    _check_references(codings, header, coder)
     return SegmentCoding(first_chunk, n_chunks, coder, codings, measured, kernel_lengths, tables)
 
 
-def _check_references(codings: list[ChannelCoding], header: Header) -> None:
+def _check_references(codings: list[ChannelCoding], header: Header, coder: int) -> None:
     """Refuse predictions from channels of other lengths, from constant ones, or from each other."""
     for index, coding in enumerate(codings):
         for each in coding.residual.references if coding.residual is not None else ():
@@ -166,7 +168,11 @@ def _check_references(codings: list[ChannelCoding], header: Header) -> None:
             if header.channels[each.channel].samples_per_frame != header.channels[index].samples_per_frame:
                 raise CorruptError(f"channel {index}: predicted from channel {each.channel}, which has another rate")
         length = header.chunk_frames * header.channels[index].samples_per_frame
-        if coding.residual is not None and coding.residual.restart < min(len(coding.residual.own), length):
+        if (
+            coder != CODER_MIXED
+            and coding.residual is not None
+            and coding.residual.restart < min(len(coding.residual.own), length)
+        ):
             raise LimitExceededError(
                 f"channel {index}: its prediction from {len(coding.residual.own)} own samples starts anew after "
                 f"{coding.residual.restart}; at least as many are needed"
@@ -230,7 +236,7 @@ def _read_coding(
     if reader.number(1):
         coding = _read_cascade(reader, coder, models, coding, kernel_lengths[lead_group])
     if reader.number(1):
-        coding = replace(coding, residual=read_residual_coding(reader))
+        coding = replace(coding, residual=read_residual_coding(reader, coder))
     if coding.is_constant and minimum != maximum:
         raise CorruptError(f"a constant channel has range {minimum}…{maximum}")
     return coding, MeasuredQuality(prdn, max_error)
@@ -258,23 +264,25 @@ def _read_cascade(
         raise CorruptError(f"step {mantissa}·2^{exponent} is not normalised or out of range")
     offsets = (reader.number(6), reader.number(6), reader.number(6))
     kernels = _read_kernels(reader, kernel_length)
-    profile = _read_profile(reader, model) if coder == CODER_CLASS else None
+    profile = _read_profile(reader, model) if coder != CODER_ZSTD else None
     return replace(
         coding, model=model, step=Step(mantissa, exponent), offsets=offsets, kernels=kernels, profile=profile
     )
 
 
-def write_residual_coding(writer: BitWriter, coding: ResidualCoding) -> None:
-    """Bound, restart, shift, weights of own samples, and the references."""
+def write_residual_coding(writer: BitWriter, coding: ResidualCoding, coder: int) -> None:
+    """Bound, restart, shift, weights of own samples, and the references; adaptive stages under the mixing coder."""
     writer.rice(np.array([coding.bound, coding.restart, coding.shift, len(coding.own), len(coding.references)]))
     writer.rice(zigzag(coding.own))
     for each in coding.references:
         writer.rice(np.array([2 * each.channel + each.decoded, len(each.weights)]))
         writer.rice(zigzag(np.array([each.first_lag])))
         writer.rice(zigzag(each.weights))
+    if coder == CODER_MIXED:
+        writer.rice(np.array([coding.near_lags, coding.far_lags]))
 
 
-def read_residual_coding(reader: BitReader) -> ResidualCoding:
+def read_residual_coding(reader: BitReader, coder: int) -> ResidualCoding:
     """Inverse of ``write_residual_coding``.
 
     Raises
@@ -300,7 +308,12 @@ def read_residual_coding(reader: BitReader) -> ResidualCoding:
                 f"{count} lags from {first_lag} on; lags up to ±{MAX_LAG} and {MAX_WEIGHTS} weights are allowed"
             )
         references.append(Reference(source >> 1, bool(source & 1), first_lag, unzigzag(reader.rice(count))))
-    coding = ResidualCoding(bound, restart, shift, own, tuple(references))
+    near_lags, far_lags = reader.rice(2).tolist() if coder == CODER_MIXED else (0, 0)
+    if near_lags > MAX_NEAR_LAGS or far_lags > MAX_FAR_LAGS:
+        raise LimitExceededError(
+            f"adaptive stages of {near_lags} and {far_lags} lags; at most {MAX_NEAR_LAGS} and {MAX_FAR_LAGS} are allowed"
+        )
+    coding = ResidualCoding(bound, restart, shift, own, tuple(references), near_lags, far_lags)
     if coding.weight_sum > MAX_WEIGHT_SUM:
         raise LimitExceededError(f"prediction weights sum to {coding.weight_sum}; at most {MAX_WEIGHT_SUM} is allowed")
     return coding

@@ -14,12 +14,13 @@ from sancodec.codec.class_coder import StreamBatch, StreamSymbols, decode_class_
 from sancodec.codec.coding_section import SegmentCoding
 from sancodec.codec.contexts import Profile
 from sancodec.codec.event_stream import ChunkEvents
-from sancodec.codec.header import CODER_CLASS, Header
+from sancodec.codec.header import CODER_CLASS, CODER_MIXED, Header
 from sancodec.codec.kernels import Model
+from sancodec.codec.level_coder import LevelUnit, as_quantised, decode_levels, fine_phases
 from sancodec.codec.quantiser import Quantised
 from sancodec.codec.rans import EncodedStream
 from sancodec.codec.residual_stream import CodedResidual
-from sancodec.errors import CorruptError
+from sancodec.errors import CorruptError, FormatError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,10 +31,12 @@ class ChunkStreams:
     ----------
     class_streams, tokens
         Per coded channel, under the class coder or zstd.
+    mixed
+        Of all coded channels, under the mixing coder.
     residual_streams
         Per channel with a residual layer, under the class coder.
     residual_content
-        Of all those channels, under zstd.
+        Of all those channels, under zstd or the mixing coder.
     """
 
     index: int
@@ -43,6 +46,7 @@ class ChunkStreams:
     raw: Bits
     class_streams: list[EncodedStream]
     tokens: list[NDArray[np.uint8]]
+    mixed: bytes
     residual_streams: list[CodedResidual]
     residual_content: bytes
 
@@ -71,6 +75,8 @@ class CoefficientDecoder:
         ------
         FormatError
         """
+        if self._coding.coder == CODER_MIXED:
+            return self._decode_mixed(units)
         return self._decode_classes(units) if self._coding.coder == CODER_CLASS else self._decode_tokens(units)
 
     def _base_at(self, units: list[CodedUnit], model: Model, circle: int) -> list[NDArray[np.int32]]:
@@ -137,6 +143,27 @@ class CoefficientDecoder:
             used_bits[unit.chunk.index] = position + used
             result.append(quantised)
         return result, used_bits
+
+    def _decode_mixed(self, units: list[CodedUnit]) -> tuple[list[Quantised], dict[int, int]]:
+        by_chunk: dict[int, list[CodedUnit]] = {}
+        for unit in units:
+            by_chunk.setdefault(unit.chunk.index, []).append(unit)
+        result: list[Quantised] = []
+        for index, members in by_chunk.items():
+            levels = [self._level_unit(unit) for unit in members]
+            try:
+                decode_levels(levels, members[0].chunk.mixed)
+            except FormatError as error:
+                raise type(error)(f"chunk {index}: {error}") from None
+            result += [as_quantised(each) for each in levels]
+        return result, {}
+
+    def _level_unit(self, unit: CodedUnit) -> LevelUnit:
+        model, circle = self._model(unit.channel), padded_length(self._model(unit.channel), self._length(unit))
+        group = self._coding.codings[unit.channel].lead_group
+        length = max(self._coding.kernel_lengths[group], 1)
+        phases = fine_phases(model, unit.chunk.events.starts[group], circle, kernel_length=length)
+        return LevelUnit(model, self._profile(unit.channel), phases, np.zeros(len(phases), np.int32))
 
     def _silence(self, unit: CodedUnit) -> Quantised:
         """No coefficient in any band."""

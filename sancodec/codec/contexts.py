@@ -12,6 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec import native
+from sancodec.codec.mixing_model import MixingModel
+
 N_PHASES = 24
 NO_PHASE = N_PHASES
 PHASES_PER_KERNEL = 16
@@ -41,7 +44,7 @@ _FIRST_SHIFTED_CLASS = 22
 
 @dataclass(frozen=True, eq=False)
 class ContextModel:
-    """What a model ships for the class coder.
+    """What a model ships for the class coder and for coder 2.
 
     Parameters
     ----------
@@ -53,11 +56,14 @@ class ContextModel:
         uint8, shape ``(band,)``: which row of the phase profile a band uses.
     frequencies
         uint16, shape ``(set, N_CLASSES, N_SYMBOLS)``; each row sums to 4096, the escape symbol is never 0.
+    mixing
+        Starting points of coder 2.
     """
 
     band_weights: NDArray[np.uint16]
     phase_groups: NDArray[np.uint8]
     frequencies: NDArray[np.uint16]
+    mixing: MixingModel
 
     @property
     def n_weight_sets(self) -> int:
@@ -131,6 +137,10 @@ def phases_of_windows(
     phases = np.full((len(event_starts), n_windows), NO_PHASE, np.int64)
     if not counts.sum():
         return phases
+    if native.core is not None:
+        joined = np.concatenate(event_starts)
+        native.core.phases(joined, counts, n_windows, stride, kernel_length, phases)
+        return phases
     centre = np.arange(n_windows, dtype=np.int64) * stride + stride // 2
     # All chunks in one search: each is moved beyond the reach of the one before.
     span = n_windows * stride + 2 * kernel_length
@@ -177,25 +187,56 @@ def known_magnitude(
     return known
 
 
+def known_of(
+    magnitude: NDArray[np.int32], activity: NDArray[np.uint8], n_direct: NDArray[np.int32]
+) -> NDArray[np.int32] | NDArray[np.uint8]:
+    """The same for a whole band; the native core caps it as `BandParents.push` does."""
+    if native.core is None:
+        return known_magnitude(magnitude, activity, n_direct, np.flatnonzero(magnitude))
+    known = np.empty(magnitude.shape, np.uint8)
+    native.core.known(np.ascontiguousarray(magnitude), activity, n_direct, known)
+    return known
+
+
 class BandParents:
     """Magnitudes of the bands before the current one, ready to be read at its windows."""
 
     def __init__(self, model: ContextModel, weight_set: int) -> None:
         self._weights = model.band_weights[weight_set].astype(np.int32)
-        self._previous: list[tuple[int, NDArray[np.int32] | None]] = []
+        self._previous: list[tuple[int, NDArray[np.uint8] | None]] = []
 
-    def push(self, stride: int, magnitudes: NDArray[np.int32] | None) -> None:
+    def push(self, stride: int, magnitudes: NDArray[np.int32] | NDArray[np.uint8] | None) -> None:
         """Add the band just coded, ``(stream, window)``; None for one that is all zero."""
-        capped = None if magnitudes is None else np.minimum(magnitudes, MAX_MAGNITUDE)
+        capped = None if magnitudes is None else np.minimum(magnitudes, MAX_MAGNITUDE).astype(np.uint8, copy=False)
         self._previous = [(stride, capped), *self._previous[:1]]
+
+    def of_band(
+        self, band: int, stride: int, base_at: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], int, NDArray[np.uint8] | None, int, NDArray[np.uint8] | None, int, NDArray[np.int32]]:
+        """What the native core needs to find the classes of a band."""
+        mother, grandmother = [*self._previous, (stride, None), (stride, None)][:2]
+        return (
+            np.ascontiguousarray(base_at),
+            base_at.shape[-1],
+            mother[1],
+            mother[0] // stride,
+            grandmother[1],
+            grandmother[0] // stride,
+            self._weights[band],
+        )
 
     def classes(self, band: int, stride: int, base_at: NDArray[np.int32]) -> NDArray[np.uint8]:
         """Activity class at every window of ``band``; ``base_at`` is the profile's share there."""
+        if native.core is not None:
+            activity = np.empty(base_at.shape, np.uint8)
+            native.core.activity(*self.of_band(band, stride, base_at), activity)
+            return activity
         weights = self._weights[band]
         expected = base_at.copy()
-        for generation, (parent_stride, magnitude) in enumerate(self._previous):
-            if magnitude is None:
+        for generation, (parent_stride, capped) in enumerate(self._previous):
+            if capped is None:
                 continue
+            magnitude = capped.astype(np.int32)
             if generation == 0:
                 terms = weights[1] * magnitude
                 if weights[2]:

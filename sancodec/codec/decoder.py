@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec import native
 from sancodec.codec.beats import Events
 from sancodec.codec.coding_section import MeasuredQuality
 from sancodec.codec.coefficients import ChunkStreams
@@ -207,6 +208,8 @@ class RecordingReader:
             Naming the first chunk that is missing or damaged.
         """
         batch_size = chunks_at_once(self.header, self.models)
+        per_frame = sum(channel.samples_per_frame for channel in self.header.channels)
+        native.warn_if_slow((last - first) * self.header.chunk_frames * per_frame)
         batch: list[ChunkStreams] = []
         batch_segment = 0
         for index in range(first, last):

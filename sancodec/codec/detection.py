@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec import native
+
 _HIGH_PASS_HZ = 0.5
 _BLOCK_S = 0.05
 _SMOOTHING_S = 0.125
@@ -80,7 +82,11 @@ def extrema(ratio: NDArray[np.float32], *, threshold: float, min_distance: int) 
     inner = ratio[1:-1]
     peaks = 1 + np.flatnonzero((inner > threshold) & (inner >= ratio[:-2]) & (inner > ratio[2:]))
     kept = np.ones(len(peaks), bool)
-    for index in np.argsort(-ratio[peaks], kind="stable"):
+    order = np.argsort(-ratio[peaks], kind="stable")
+    if native.core is not None:
+        native.core.keep_apart(peaks, order, min_distance, kept)
+        return peaks[kept]
+    for index in order:
         if not kept[index]:
             continue
         position = peaks[index]

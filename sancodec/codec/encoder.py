@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -15,6 +15,7 @@ from sancodec.codec.channel import EncoderSettings, Hint
 from sancodec.codec.container import ContainerWriter, SectionType
 from sancodec.codec.header import (
     CODER_CLASS,
+    CODER_MIXED,
     CODER_ZSTD,
     MAX_CHANNELS,
     PROMISE_MAX_ERROR,
@@ -42,7 +43,9 @@ _SEGMENTS_PER_TRIAL = 12
 _FAST = EncoderSettings(CODER_ZSTD, 3, (0,), 0.0, acceptance=0.985)
 _TOKENS = EncoderSettings(CODER_ZSTD, 19, (0, 1, 2, 4, 8), 0.11)
 _CLASSES = EncoderSettings(CODER_CLASS, 19, (0, 1, 2, 4, 8), 0.11)
-_LEVELS = {1: _FAST, 2: _FAST, 3: _TOKENS, 4: _TOKENS}
+_MIXED = EncoderSettings(CODER_MIXED, 19, (0, 1, 2, 4, 8), 0.11, stages=((0, 0), (32, 16)))
+_SMALLEST = replace(_MIXED, stages=((0, 0), (32, 16), (32, 256)))
+_LEVELS = {1: _FAST, 2: _FAST, 3: _TOKENS, 4: _TOKENS, 5: _CLASSES, 6: _CLASSES, 9: _SMALLEST}
 
 Progress = Callable[[float], None]
 
@@ -73,10 +76,10 @@ class Summary:
 
 
 def settings_of(level: int) -> EncoderSettings:
-    """Levels 1–2: bank only, zstd -3; 3–4: cascade, zstd -19; 5–9: cascade, class coder."""
+    """Levels 1–2: bank only, zstd -3; 3–4: cascade, zstd -19; 5–6: cascade, class coder; 7–9: cascade, mixing coder."""
     if not 1 <= level <= 9:
         raise InvalidSignalError(f"level is {level}; it must be 1 to 9")
-    return _LEVELS.get(level, _CLASSES)
+    return _LEVELS.get(level, _MIXED)
 
 
 def chunk_frames_of(source: FrameSource, chunk_s: float | str | None, promises: Sequence[Promise]) -> int:
@@ -185,7 +188,7 @@ def encode_recording(
                     named = tuple(model for model in models if model in encoded.models)
                 banks, kernel_counts = _described(encoded)
                 _write_head(writer, source, promises, level, chunk_frames, named, embed_models=embed_models)
-            hints = nothing_known if (number + 1) % _SEGMENTS_PER_TRIAL == 0 else encoded.hints()
+            hints = nothing_known if (number + 1) % _SEGMENTS_PER_TRIAL == 0 else encoded.hints(settings)
             body = smallest_body(job, encoded, named)
             writer.section(SectionType.CODING, body.coding)
             for content in body.chunks:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec import mixing_model
 from sancodec.codec.contexts import N_CLASSES, N_SYMBOLS, ContextModel
 from sancodec.codec.rans import TOTAL, SymbolTables, symbol_tables
 from sancodec.errors import CorruptError, LimitExceededError, TruncatedError, UnsupportedVersionError
@@ -78,7 +79,7 @@ class Model:
         Each stride divides the one before it; kernels within a group are ordered by centre frequency.
         A *band* is one kernel of one group.
     contexts
-        Statistics of the quantised coefficients, for the class coder.
+        Statistics of the quantised coefficients, for the class coder and the mixing coder.
     metadata
         JSON-able description: name, training data, split, seed, sampling rate, licence.
     metadata_bytes
@@ -126,6 +127,7 @@ class Model:
         parts.append(self.contexts.band_weights.astype("<u2").tobytes())
         parts.append(self.contexts.phase_groups.astype("u1").tobytes())
         parts.append(self.contexts.frequencies.astype("<u2").tobytes())
+        parts.append(self.contexts.mixing.content())
         return b"".join(parts)
 
     @cached_property
@@ -218,7 +220,7 @@ def _decode_contexts(content: bytes, position: int, n_bands: int) -> ContextMode
         raise LimitExceededError(f"model: {n_sets} weight sets; 1 to {MAX_WEIGHT_SETS} are allowed")
     n_weights = 4 * n_sets * n_bands
     n_frequencies = n_sets * N_CLASSES * N_SYMBOLS
-    n_bytes = 2 * n_weights + n_bands + 2 * n_frequencies
+    n_bytes = 2 * n_weights + n_bands + 2 * n_frequencies + mixing_model.content_length(n_sets, n_bands)
     if len(content) - position != n_bytes:
         raise TruncatedError(
             f"model: {len(content) - position} bytes of statistics for {n_bands} bands; {n_bytes} are needed"
@@ -239,7 +241,8 @@ def _decode_contexts(content: bytes, position: int, n_bands: int) -> ContextMode
         raise CorruptError("model: a class gives its escape symbol no frequency")
     if np.any(frequencies.sum(axis=2, dtype=np.int64) != TOTAL):
         raise CorruptError(f"model: the frequencies of a class do not sum to {TOTAL}")
-    return ContextModel(band_weights, phase_groups, frequencies)
+    mixing = mixing_model.from_content(content[position + n_bands + 2 * n_frequencies :], n_sets, n_bands)
+    return ContextModel(band_weights, phase_groups, frequencies, mixing)
 
 
 def centred_group(kernels: NDArray[np.float64], *, stride: int) -> KernelGroup:

@@ -13,6 +13,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec import native
+from sancodec.codec.band_rounding import N_EXACT, BandErrors, errors_of, plain_natively, round_band
 from sancodec.codec.contexts import (
     CLASS_SHIFT,
     ESCAPE,
@@ -24,14 +26,13 @@ from sancodec.codec.contexts import (
     BandParents,
     ContextModel,
     Profile,
-    known_magnitude,
+    known_of,
 )
 from sancodec.codec.kernels import Model
 from sancodec.codec.rans import PROBABILITY_BITS
 
 OFFSET_UNIT = 128
 DEAD_ZONE_ROUNDING = 0.38
-_N_EXACT = 24
 _DEFAULT_OFFSETS = (8, 4, 2)
 
 
@@ -114,13 +115,13 @@ class ErrorSums:
 
     def add(self, scaled: NDArray[np.float32], used: NDArray[np.int64], values: NDArray[np.int32]) -> None:
         """Take in a band: u, where |q| is not 0, and |q| there. Overwrites ``scaled``."""
-        flat = scaled.ravel()
-        error = flat[used] - values.astype(np.float32)
-        flat[used] = 0
-        self.squares += float(np.vdot(flat, flat)) + float(np.vdot(error, error))
-        kind = np.minimum(values, 3)
-        self.errors += np.bincount(kind, error, 4)
-        self.counts += np.bincount(kind, minlength=4)
+        self.add_parts(errors_of(scaled, used, values))
+
+    def add_parts(self, parts: BandErrors) -> None:
+        """Take in a band."""
+        self.squares += float(np.vdot(parts.dropped, parts.dropped)) + float(np.vdot(parts.kept, parts.kept))
+        self.errors += parts.sums
+        self.counts += parts.counts
 
     def offsets(self) -> tuple[int, int, int]:
         """Centroids of |q| = 1, 2 and ≥ 3, as the distance below |q| in 1/128 steps."""
@@ -155,11 +156,11 @@ def magnitude_bits(contexts: ContextModel, weight_set: int) -> NDArray[np.float6
     """Code length of magnitudes 0…23 in every class, sign included; float64 ``(class, magnitude)``."""
     with np.errstate(divide="ignore"):
         table = PROBABILITY_BITS - np.log2(contexts.frequencies[weight_set].astype(np.float64))  # (class, symbol)
-    bits = np.zeros((N_CLASSES, _N_EXACT))
+    bits = np.zeros((N_CLASSES, N_EXACT))
     for activity in range(N_CLASSES):
         shift = int(CLASS_SHIFT[activity])
         n_direct = contexts.n_direct[weight_set, activity]
-        for magnitude in range(_N_EXACT):
+        for magnitude in range(N_EXACT):
             symbol = magnitude >> shift
             if symbol < n_direct:
                 cost = table[activity, symbol]
@@ -175,13 +176,13 @@ def rounding_of(
 ) -> Rounding:
     """Thresholds that minimise (u - r)² + multiplier · bits, u and r in steps."""
     bits = magnitude_bits(contexts, weight_set)
-    levels = np.arange(_N_EXACT, dtype=np.float64)
+    levels = np.arange(N_EXACT, dtype=np.float64)
     levels[1] -= offsets[0] / OFFSET_UNIT
     levels[2] -= offsets[1] / OFFSET_UNIT
     levels[3:] -= offsets[2] / OFFSET_UNIT
     gap = np.diff(levels)
     thresholds = (levels[1:] + levels[:-1]) / 2 + multiplier * np.diff(bits, axis=1) / (2 * gap)
-    floor = np.arange(_N_EXACT - 1) + 0.5
+    floor = np.arange(N_EXACT - 1) + 0.5
     thresholds = np.clip(thresholds, floor, floor + 1)
     return Rounding(bits, np.pad(thresholds, ((0, 0), (0, 1)), mode="edge").astype(np.float32).ravel())
 
@@ -203,24 +204,15 @@ def quantise(
     sums = ErrorSums()
     for band, (absolute, base) in enumerate(zip(bands.absolute, base_at, strict=True)):
         stride = model.band_strides[band]
-        scaled = absolute * inverse
-        magnitude = np.zeros(scaled.shape, np.int32)
-        used = np.zeros(0, np.int64)
         if bands.peaks[band] * inverse < 0.5:
-            activity = np.zeros(scaled.shape, np.uint8)
+            magnitude, activity = np.zeros(absolute.shape, np.int32), np.zeros(absolute.shape, np.uint8)
             parents.push(stride, None)
+            sums.add(absolute * inverse, np.zeros(0, np.int64), np.zeros(0, np.int32))
         else:
-            activity = parents.classes(band, stride, base)
-            used = np.flatnonzero(scaled >= np.float32(0.5))
-            wanted = scaled.ravel()[used]
-            values = (wanted + np.float32(0.5)).astype(np.int32)
-            row = activity.ravel()[used].astype(np.int32) * _N_EXACT
-            values -= wanted < rounding.thresholds[row + np.minimum(values - 1, _N_EXACT - 1)]
-            values[wanted < rounding.thresholds[row]] = 0
-            used, values = used[values > 0], values[values > 0]
-            magnitude.ravel()[used] = values
-            parents.push(stride, known_magnitude(magnitude, activity, n_direct, used))
-        sums.add(scaled, used, magnitude.ravel()[used])
+            rounded = round_band(absolute, inverse, parents, (band, stride, base), rounding.thresholds, n_direct)
+            magnitude, activity = rounded.magnitude, rounded.activity
+            parents.push(stride, rounded.known)
+            sums.add_parts(rounded.errors)
         magnitudes.append(magnitude)
         classes.append(activity)
     return Quantised(magnitudes, bands.negative, classes), sums
@@ -233,9 +225,7 @@ def classified(quantised: Quantised, model: Model, base_at: list[NDArray[np.int3
     classes = []
     for band, (magnitude, base) in enumerate(zip(quantised.magnitudes, base_at, strict=True)):
         activity = parents.classes(band, model.band_strides[band], base)
-        used = np.flatnonzero(magnitude)
-        known = known_magnitude(magnitude, activity, n_direct, used) if len(used) else None
-        parents.push(model.band_strides[band], known)
+        parents.push(model.band_strides[band], known_of(magnitude, activity, n_direct))
         classes.append(activity)
     return Quantised(quantised.magnitudes, quantised.negative, classes)
 
@@ -246,6 +236,11 @@ def quantise_plain(bands: Bands, *, step: float) -> tuple[Quantised, ErrorSums]:
     sums = ErrorSums()
     magnitudes = []
     for absolute in bands.absolute:
+        if native.core is not None:
+            magnitude, errors = plain_natively(absolute, inverse, DEAD_ZONE_ROUNDING)
+            sums.add_parts(errors)
+            magnitudes.append(magnitude)
+            continue
         scaled = absolute * inverse
         magnitude = (scaled + np.float32(DEAD_ZONE_ROUNDING)).astype(np.int32)
         used = np.flatnonzero(magnitude)
@@ -259,12 +254,12 @@ def coded_bits(quantised: Quantised, rounding: Rounding, *, active: list[bool]) 
     total = 0.0
     for magnitude, activity, used in zip(quantised.magnitudes, quantised.classes, active, strict=True):
         if used:
-            capped = np.minimum(magnitude, _N_EXACT - 1)
-            index = activity.astype(np.int32) * _N_EXACT + capped
+            capped = np.minimum(magnitude, N_EXACT - 1)
+            index = activity.astype(np.int32) * N_EXACT + capped
             total += float(rounding.bits.ravel()[index].sum())
-            large = magnitude[magnitude >= _N_EXACT]
+            large = magnitude[magnitude >= N_EXACT]
             if len(large):
-                total += float(2 * np.log2(large / (_N_EXACT - 1)).sum())
+                total += float(2 * np.log2(large / (N_EXACT - 1)).sum())
     return total
 
 
@@ -274,6 +269,18 @@ def amplitudes_of(quantised: Quantised, offsets: tuple[int, int, int], model: Mo
     groups, band = [], 0
     for group in model.groups:
         n_chunks, n_windows = quantised.magnitudes[band].shape
+        if native.core is not None:
+            amplitudes = np.empty((n_chunks, n_windows, group.n_kernels))
+            kernels = slice(band, band + group.n_kernels)
+            native.core.amplitudes(
+                native.contiguous(quantised.magnitudes[kernels]),
+                native.contiguous(quantised.negative[kernels]),
+                table,
+                amplitudes,
+            )
+            groups.append(amplitudes)
+            band += group.n_kernels
+            continue
         amplitudes = np.zeros((n_chunks, n_windows, group.n_kernels))
         for kernel in range(group.n_kernels):
             magnitude = quantised.magnitudes[band].ravel()
@@ -315,6 +322,11 @@ def profile_of(
             if band == 0 or phases_at is not part_phases[band - 1]:
                 count = np.bincount(phases_at.ravel(), minlength=n_phases)
             counts[band] += count
+            if native.core is not None:
+                of_band = np.empty(n_phases, np.int64)
+                native.core.sums_by_phase(np.ascontiguousarray(part[band]), phases_at, of_band)
+                sums[band] += of_band
+                continue
             used = np.flatnonzero(part[band])
             if len(used):
                 capped = np.minimum(part[band].ravel()[used], 4096)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec import native
 from sancodec.errors import CorruptError, LimitExceededError, TruncatedError
 
 PROBABILITY_BITS = 12
@@ -22,9 +24,10 @@ MAX_STEPS = 1 << 17
 _WORD_BITS = 16
 _MAX_FILLED_UP = 1 << 22
 _FEW_LANES = 24
+_TOO_FEW_WORDS = "class coder: a stream needs more words than it has"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class SymbolTables:
     """Static frequencies of every context, flattened for look-up.
 
@@ -37,8 +40,6 @@ class SymbolTables:
         int64, shape ``(context * n_symbols,)``.
     slot_symbol
         uint8, shape ``(context * TOTAL,)``.
-    slot_frequency, slot_bias
-        int64, shape ``(context * TOTAL,)``: frequency and (slot - start) of the symbol at each slot.
     """
 
     n_symbols: int
@@ -46,12 +47,29 @@ class SymbolTables:
     frequency: NDArray[np.int64]
     start: NDArray[np.int64]
     slot_symbol: NDArray[np.uint8]
-    slot_frequency: NDArray[np.int64]
-    slot_bias: NDArray[np.int64]
 
     @property
     def identity_context(self) -> int:
         return self.n_contexts - 1
+
+    @property
+    def for_decoding(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], int]:
+        """What the native core takes."""
+        return self.slot_symbol, self.frequency, self.start, self.n_symbols
+
+    @cached_property
+    def slot_frequency(self) -> NDArray[np.int64]:
+        """Frequency of the symbol at each slot, shape ``(context * TOTAL,)``."""
+        return self.frequency[self._symbol_at_slot]
+
+    @cached_property
+    def slot_bias(self) -> NDArray[np.int64]:
+        """Slot less the start of its symbol, same shape."""
+        return np.tile(np.arange(TOTAL), self.n_contexts) - self.start[self._symbol_at_slot]
+
+    @property
+    def _symbol_at_slot(self) -> NDArray[np.int64]:
+        return np.repeat(np.arange(self.n_contexts) * self.n_symbols, TOTAL) + self.slot_symbol
 
 
 def symbol_tables(frequencies: NDArray[np.uint16]) -> SymbolTables:
@@ -64,18 +82,8 @@ def symbol_tables(frequencies: NDArray[np.uint16]) -> SymbolTables:
         raise CorruptError(f"class tables: the frequencies of a class do not sum to {TOTAL}")
     start = np.cumsum(rows, axis=1) - rows
     slots = np.tile(np.arange(n_symbols), n_contexts + 1)
-    slot_symbol = np.repeat(slots, rows.ravel())
-    context = np.repeat(np.arange(n_contexts + 1), TOTAL)
-    slot = np.tile(np.arange(TOTAL), n_contexts + 1)
-    return SymbolTables(
-        n_symbols,
-        n_contexts + 1,
-        rows.ravel(),
-        start.ravel(),
-        slot_symbol.astype(np.uint8),
-        rows[context, slot_symbol],
-        slot - start[context, slot_symbol],
-    )
+    slot_symbol = np.repeat(slots, rows.ravel()).astype(np.uint8)
+    return SymbolTables(n_symbols, n_contexts + 1, rows.ravel(), start.ravel(), slot_symbol)
 
 
 def groups_of_like_depth(steps: Sequence[int], lanes: Sequence[int]) -> list[list[int]]:
@@ -128,6 +136,8 @@ def encode_streams(
     payload
         uint16, shape ``(lane of all streams,)``: raw bits that ride in the initial states.
     """
+    if native.core is not None:
+        return _encode_natively(contexts, symbols, lanes, payload, tables)
     index = contexts.astype(np.int64) * tables.n_symbols + symbols
     frequency, start = tables.frequency[index], tables.start[index]
     # x // f for x < 2**32 and f <= 2**12 is exact in float64 division after truncation.
@@ -153,6 +163,35 @@ def encode_streams(
     return streams
 
 
+def _encode_natively(
+    contexts: NDArray[np.uint8],
+    symbols: NDArray[np.uint8],
+    lanes: NDArray[np.int64],
+    payload: NDArray[np.uint16],
+    tables: SymbolTables,
+) -> list[EncodedStream]:
+    assert native.core is not None
+    states = LOWER_BOUND + payload.astype(np.uint32)
+    words, counts = np.empty(contexts.size, np.uint16), np.empty(len(lanes), np.int64)
+    native.core.rans_encode(
+        np.ascontiguousarray(contexts),
+        np.ascontiguousarray(symbols),
+        lanes,
+        states,
+        words,
+        counts,
+        tables.frequency,
+        tables.start,
+        tables.n_symbols,
+    )
+    edges = np.cumsum(lanes)[:-1]
+    ends = np.cumsum(counts)
+    return [
+        EncodedStream(of_lanes, words[end - count : end])
+        for of_lanes, end, count in zip(np.split(states, edges), ends.tolist(), counts.tolist(), strict=True)
+    ]
+
+
 class StreamDecoder:
     """Decodes all streams together, some steps at a time, since contexts depend on what came before."""
 
@@ -166,7 +205,7 @@ class StreamDecoder:
         self._word_ends = np.cumsum(counts)
         self._next_word = self._word_ends - counts
         # One spare word, so that reading past the end is found after the step instead of in it.
-        self._words = np.concatenate([*(stream.words for stream in streams), np.zeros(1, np.uint16)]).astype(np.int64)
+        self._words = np.concatenate([*(stream.words for stream in streams), np.zeros(1, np.uint16)])
         self._stream_of_lane = np.repeat(np.arange(len(streams)), self._lanes)
         self._first_lane = np.cumsum(self._lanes) - self._lanes
 
@@ -178,6 +217,8 @@ class StreamDecoder:
         TruncatedError
             When a stream has fewer words than its symbols need.
         """
+        if native.core is not None:
+            return self._decode_natively(contexts)
         if contexts.shape[1] <= _FEW_LANES:
             return self._decode_few(contexts)
         tables, state, words = self._tables, self._state, self._words
@@ -197,8 +238,65 @@ class StreamDecoder:
             self._next_word += np.add.reduceat(hungry, self._first_lane, dtype=np.int64)
         self._state = state
         if np.any(self._next_word > self._word_ends):
-            raise TruncatedError("class coder: a stream needs more words than it has")
+            raise TruncatedError(_TOO_FEW_WORDS)
         return tables.slot_symbol[slots]
+
+    def _decode_natively(self, contexts: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        assert native.core is not None
+        symbols = np.empty(contexts.shape, np.uint8)
+        is_short = native.core.rans_decode(
+            np.ascontiguousarray(contexts),
+            self._lanes,
+            self._state,
+            self._words,
+            self._next_word,
+            self._word_ends,
+            *self._tables.for_decoding,
+            symbols,
+        )
+        if is_short:
+            raise TruncatedError(_TOO_FEW_WORDS)
+        return symbols
+
+    def decode_band(
+        self, first_stream: int, activity: NDArray[np.uint8], is_active: NDArray[np.bool_], first_context: int
+    ) -> NDArray[np.uint8]:
+        """With the native core: a band of streams of as many lanes each, window w by lane w mod lanes.
+
+        Parameters
+        ----------
+        first_stream
+            From it on, the streams are consecutive.
+        activity
+            uint8, shape ``(stream, window)``; the context less ``first_context``.
+        is_active
+            bool, shape ``(stream,)``: whether the band is on.
+
+        Raises
+        ------
+        TruncatedError
+            When a stream has fewer words than its symbols need.
+        """
+        assert native.core is not None
+        symbols = np.empty(activity.shape, np.uint8)
+        streams = slice(first_stream, first_stream + len(activity))
+        n_lanes, first_lane = int(self._lanes[first_stream]), int(self._first_lane[first_stream])
+        is_short = native.core.rans_decode_band(
+            activity,
+            np.ascontiguousarray(is_active),
+            activity.shape[1],
+            n_lanes,
+            first_context,
+            self._state[first_lane : first_lane + len(activity) * n_lanes],
+            self._words,
+            self._next_word[streams],
+            self._word_ends[streams],
+            *self._tables.for_decoding,
+            symbols,
+        )
+        if is_short:
+            raise TruncatedError(_TOO_FEW_WORDS)
+        return symbols
 
     def _decode_few(self, contexts: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """`decode`, symbol after symbol: with few lanes, plain integers are faster than short arrays."""
@@ -220,7 +318,7 @@ class StreamDecoder:
                     state = slot_frequency[slot] * (state >> PROBABILITY_BITS) + slot_bias[slot]
                     if state < LOWER_BOUND:
                         if taken >= end - position:
-                            raise TruncatedError("class coder: a stream needs more words than it has")
+                            raise TruncatedError(_TOO_FEW_WORDS)
                         state = state << _WORD_BITS | words[taken]
                         taken += 1
                     states[lane] = state

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec import native
 from sancodec.errors import CorruptError
 
 MAX_BOUND = 1 << 20
@@ -23,6 +24,7 @@ MAX_REFERENCES = 256
 MAX_WEIGHTS = 2048
 MAX_WEIGHT_SUM = 1 << 26
 MAX_WEIGHT_SHIFT = 20
+MAX_NEAR_LAGS, MAX_FAR_LAGS = 32, 256
 _EXACT = 1 << 52
 
 
@@ -62,6 +64,8 @@ class ResidualCoding:
         Weights are in 2**-shift.
     own
         int64, weights of the channel's own samples at lags 1, 2 …
+    near_lags, far_lags
+        Of the adaptive stages that the mixing coder has; 0 for none.
     """
 
     bound: int
@@ -69,6 +73,8 @@ class ResidualCoding:
     shift: int
     own: NDArray[np.int64]
     references: tuple[Reference, ...]
+    near_lags: int = 0
+    far_lags: int = 0
 
     @property
     def unit(self) -> int:
@@ -142,6 +148,13 @@ def reference_sums(
 ) -> NDArray[np.int64]:
     """Σ weight · sample over all references, int64 ``(chunk, sample)``; beyond the ends of a chunk its end samples."""
     n_chunks, length = planes[channel].approximation.shape
+    if native.core is not None:
+        sums = np.zeros((n_chunks, length), np.int64)
+        for each in coding.references:
+            source = decoded[each.channel] if each.decoded else planes[each.channel].approximation
+            samples, weights = np.ascontiguousarray(source, np.int64), np.ascontiguousarray(each.weights, np.int64)
+            native.core.add_reference(samples, length, weights, each.first_lag, sums)
+        return sums
     # float64 adds integers below 2**53 exactly, and faster.
     sources = [planes[each.channel] for each in coding.references]
     peak = max((max(abs(source.low), abs(source.high)) for source in sources), default=0)
@@ -199,6 +212,12 @@ def _run(
     found: list[NDArray[np.int64]] = [np.zeros(0, np.int64)] * len(codings)
     recursive: dict[tuple[int, int], list[int]] = {}
     for index, (coding, plane) in enumerate(zip(codings, planes, strict=True)):
+        if len(coding.own) and native.core is not None:
+            given = samples[index] if samples is not None else (codes or [])[index]
+            results[index], found[index] = _run_natively(
+                coding, plane, sums[index], given, is_encoding=samples is not None
+            )
+            continue
         if len(coding.own) and samples is not None and coding.unit == 1:
             # Nothing is lost, so what will be decoded is known, and no sample has to wait for the one before.
             results[index] = samples[index]
@@ -311,6 +330,30 @@ def _run_recursive(
     if samples is None:
         return results, [np.zeros(0, np.int64) for _ in codings]
     return results, [_unblocked(each, n_chunks, length) for each in np.split(found, split, axis=1)]
+
+
+def _run_natively(
+    coding: ResidualCoding, plane: Plane, sums: NDArray[np.int64], given: NDArray[np.integer], *, is_encoding: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    assert native.core is not None
+    decoded = np.empty(sums.shape, np.int64)
+    codes = np.empty(sums.shape if is_encoding else 0, np.int64)
+    native.core.residual(
+        np.ascontiguousarray(coding.own, np.int64),
+        coding.shift,
+        coding.unit,
+        plane.low,
+        plane.high,
+        coding.restart,
+        sums.shape[1],
+        np.ascontiguousarray(plane.approximation),
+        np.ascontiguousarray(sums),
+        np.ascontiguousarray(given, np.int64),
+        is_encoding,
+        decoded,
+        codes,
+    )
+    return decoded, codes
 
 
 def _predicted_from(

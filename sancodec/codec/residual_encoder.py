@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec import residual
-from sancodec.codec.channel import EncodedChannel
+from sancodec.codec.channel import EncodedChannel, PreparedChannel
 from sancodec.codec.chunks import Part
 from sancodec.codec.coding_section import MAX_SEGMENT_REFERENCES
 from sancodec.codec.residual import Plane, ResidualCoding, corrections
@@ -24,8 +24,10 @@ from sancodec.codec.residual_fit import (
     slope_correlation,
     solved,
 )
+from sancodec.codec.residual_mixing import MixedChannel, encode_chunk
 from sancodec.codec.residual_stream import MAX_DIFFERENCE
 from sancodec.codec.residual_tables import plan_tables
+from sancodec.errors import CorruptError
 
 RESTART_SAMPLES = 2048
 _PIECE_SAMPLES = 4096
@@ -38,6 +40,9 @@ _FEW_OWN_LAGS = 16
 _PREDICTION_LIMIT = 2.5
 _STANDING_SHARE = 0.2
 _BLOCK_EXPONENTS = (5, 16)
+_N_STAGE_CHUNKS = 3
+
+_CodedChunk = tuple[bytes, list[NDArray[np.int64]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +74,11 @@ class ResidualJob:
     def may_predict(self) -> bool:
         """Whether a prediction from own samples can be worth its weights: errors far above the noise drown it."""
         return self.approximation is None or self.bound <= _PREDICTION_LIMIT * self.noise
+
+    def mixed(self, coding: ResidualCoding, span: slice) -> MixedChannel:
+        """A chunk of the channel for the mixing coder."""
+        rows = np.zeros(len(self.target[span]), np.int64) if self.approximation is None else self.approximation[span]
+        return MixedChannel(self.channel, coding, self.low, self.high, rows)
 
     @property
     def restart(self) -> int:
@@ -183,11 +193,14 @@ def _with_channels(job: ResidualJob, nearest: Sequence[int]) -> list[list[Key]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """The residual layer of a channel: decoded samples, less the offset, and codes; int64 ``(sample,)`` each."""
+    """The residual layer of a channel: decoded samples, less the offset, and codes; int64 ``(sample,)`` each.
+
+    The mixing coder has no codes: prediction and coding go hand in hand.
+    """
 
     coding: ResidualCoding
     decoded: NDArray[np.int64]
-    codes: NDArray[np.int64]
+    codes: NDArray[np.int64] | None
 
 
 def encode_layer(
@@ -201,8 +214,12 @@ def encode_layer(
         Chunks of the channels, all of one rate.
     """
     layers = _encoded_layers(jobs, codings, parts)
-    beyond = {job.channel: _held(job) for job in jobs if np.abs(layers[job.channel].codes).max() >= MAX_DIFFERENCE}
+    beyond = {job.channel: _held(job) for job in jobs if _peak(layers[job.channel]) >= MAX_DIFFERENCE}
     return _encoded_layers(jobs, {**codings, **beyond}, parts) if beyond else layers
+
+
+def _peak(layer: Layer) -> int:
+    return 0 if layer.codes is None else int(np.abs(layer.codes).max(initial=0))
 
 
 def _encoded_layers(
@@ -236,6 +253,66 @@ def _encoded_layers(
     }
 
 
+def encode_mixed_layer(
+    jobs: Sequence[ResidualJob],
+    codings: Mapping[int, ResidualCoding],
+    parts: Sequence[Part],
+    run: Callable[[Callable[[slice], _CodedChunk], Sequence[slice]], Iterable[_CodedChunk]] = map,
+) -> tuple[dict[int, Layer], list[bytes]]:
+    """Encode all channels under the mixing coder; also the residuals of every chunk, if these are all there are.
+
+    Parameters
+    ----------
+    run
+        Applies a function to every chunk, as ``map`` does.
+    """
+    order = [channel for level in residual.decoding_levels(codings) for channel in level]
+    by_channel = {job.channel: job for job in jobs}
+    spans = [
+        slice(part.first_sample + number * part.length, part.first_sample + (number + 1) * part.length)
+        for part in parts
+        for number in range(part.n_chunks)
+    ]
+
+    def encoded(span: slice) -> _CodedChunk:
+        channels = [by_channel[channel].mixed(codings[channel], span) for channel in order]
+        return encode_chunk(channels, [by_channel[channel].target[span] for channel in order], {})
+
+    try:
+        chunks = list(run(encoded, spans))
+    except CorruptError:  # a difference beyond what a file holds
+        return encode_mixed_layer(jobs, {job.channel: _held(job) for job in jobs}, parts, run)
+    layers = {
+        channel: Layer(codings[channel], np.concatenate([rows[index] for _, rows in chunks]), None)
+        for index, channel in enumerate(order)
+    }
+    return layers, [coded for coded, _ in chunks]
+
+
+def with_stages(
+    jobs: Sequence[ResidualJob], codings: Mapping[int, ResidualCoding], stages: Sequence[tuple[int, int]]
+) -> dict[int, ResidualCoding]:
+    """The codings with those adaptive stages that code some chunks in the fewest bytes, channel by channel."""
+    by_channel = {job.channel: job for job in jobs}
+    result = {}
+    for channel, coding in codings.items():
+        job = by_channel[channel]
+        plain = replace(coding, restart=1)
+        options = [plain]
+        if len(coding.own) > 1:
+            options = [replace(plain, near_lags=near, far_lags=far) for near, far in stages]
+        sizes = [0] * len(options)
+        length = min(job.chunk_length, len(job.target))
+        starts = piece_starts(len(job.target), length, _N_STAGE_CHUNKS) if len(options) > 1 else []
+        for start in starts:
+            span = slice(start, start + length)
+            known = {each.channel: by_channel[each.channel].target[span] for each in coding.references if each.decoded}
+            for index, option in enumerate(options):
+                sizes[index] += len(encode_chunk([job.mixed(option, span)], [job.target[span]], known)[0])
+        result[channel] = options[sizes.index(min(sizes))]
+    return result
+
+
 def noise_scale(target: NDArray[np.int64], channel: int = 0) -> float:
     """Root mean square of what a prediction from own samples leaves, in stored units."""
     job = ResidualJob(channel, target, None, 0, 0, 0, 0.0, len(target))
@@ -248,8 +325,11 @@ def noise_scale(target: NDArray[np.int64], channel: int = 0) -> float:
     return max(1.4826 * float(np.median(error)), math.sqrt(1 / 12))
 
 
-def with_residual(encoded: EncodedChannel, layer: Layer, decoded: NDArray[np.int32]) -> EncodedChannel:
-    """The same channel with a residual layer; ``decoded`` with the offset, missing samples marked."""
-    peak = int(np.abs(layer.codes).max(initial=0))
-    stored = layer.codes.astype(np.int32) if peak < 2**31 else layer.codes
-    return replace(encoded, coding=replace(encoded.coding, residual=layer.coding), decoded=decoded, codes=stored)
+def with_residual(encoded: EncodedChannel, job: ResidualJob, layer: Layer, channel: PreparedChannel) -> EncodedChannel:
+    """The same channel with a residual layer."""
+    stored: NDArray[np.integer] | None = layer.codes
+    if stored is not None and _peak(layer) < 2**31:
+        stored = stored.astype(np.int32)
+    decoded = channel.marked((layer.decoded + channel.offset).astype(np.int32))
+    coding = replace(encoded.coding, residual=layer.coding)
+    return replace(encoded, coding=coding, decoded=decoded, codes=stored, target=job.target)

@@ -17,7 +17,9 @@ _EDGE = 32
 _FIT_SAMPLES = 33_000
 _MAX_ORDERED_CHANNELS = 512
 _NOTHING_LEFT = 1e-6
-_OUTLIER_MEDIANS = 12
+_LOCAL_SAMPLES = 12
+_WEIGHTED_ROUNDS = 4
+_WEIGHT_FLOOR = 0.3
 _RIDGE = 1e-10
 _NOISE_SHARE = 0.004
 _MIN_SHIFT = 3
@@ -105,25 +107,27 @@ def best_fit(pieces: Pieces, channel: int, sets: Sequence[Sequence[Key]], *, bou
     keys = list(dict.fromkeys(key for each in sets for key in each))
     columns = np.stack([pieces.column(key) for key in keys]).T
     target = pieces.column((channel, True, 0))
+    source = pieces.samples[channel]
+    n_rows = len(range(0, source.shape[0], max(1, source.size // _FIT_SAMPLES)))
     gram, moments = columns.T @ columns, columns.T @ target
+    plain, unweighted = target, columns
     at = [keys.index(key) for key in sets[0]]
-    first = np.zeros(len(keys))
-    first[at] = solved(gram[np.ix_(at, at)], moments[at])
-    error = np.abs(target - columns @ first)
-    # Electrodes come off and amplifiers saturate: what no prediction can follow must not spoil the weights.
-    spoilt = error > _OUTLIER_MEDIANS * (float(np.median(error)) + 0.5)
-    if spoilt.any():
-        gram -= columns[spoilt].T @ columns[spoilt]
-        moments -= columns[spoilt].T @ target[spoilt]
-        target = target[~spoilt]
+    for turn in range(_WEIGHTED_ROUNDS):
+        first = np.zeros(len(keys))
+        first[at] = solved(gram[np.ix_(at, at)], moments[at])
+        weights = _sample_weights(plain - unweighted @ first, n_rows, _WEIGHT_FLOOR * (2 * bound + 1))
+        columns, target = unweighted * weights[:, None], plain * weights
+        gram, moments = columns.T @ columns, columns.T @ target
+        if turn == _WEIGHTED_ROUNDS - 2:
+            at = [keys.index(key) for key in max(sets, key=len)]
     energy = float(target @ target)
     fits = []
     for each in sets:
         at = [keys.index(key) for key in each]
         sub, moment = gram[np.ix_(at, at)], moments[at]
-        weights = solved(sub, moment)
-        left = max(energy - 2 * float(weights @ moment) + float(weights @ sub @ weights), 0.0)
-        coding, noise, weight_bits = _quantised(channel, each, weights, sub, left, bound=bound, restart=restart)
+        solution = solved(sub, moment)
+        left = max(energy - 2 * float(solution @ moment) + float(solution @ sub @ solution), 0.0)
+        coding, noise, weight_bits = _quantised(channel, each, solution, sub, left, bound=bound, restart=restart)
         variance = (left + noise) / len(target)
         n_samples = pieces.samples[channel].size * pieces.factor
         bits = n_samples * 0.5 * np.log2(2 * np.pi * np.e * (variance / (2 * bound + 1) ** 2 + 1 / 12))
@@ -132,6 +136,17 @@ def best_fit(pieces: Pieces, channel: int, sets: Sequence[Sequence[Key]], *, bou
             fits.append(Fit(coding, float(bits) + weight_bits))
     previous = ResidualCoding(bound, restart, 0, np.ones(1, np.int64), ())
     return min(fits, key=lambda fit: fit.bits, default=Fit(previous, 0.0))
+
+
+def _sample_weights(error: NDArray[np.float64], n_rows: int, floor: float) -> NDArray[np.float64]:
+    """1 / local size of the error, its geometric mean 1: what is quiet gains most from a prediction that suits it."""
+    size = np.abs(error).reshape(n_rows, -1)
+    padded = np.pad(size, ((0, 0), (_LOCAL_SAMPLES + 1, _LOCAL_SAMPLES)), mode="edge")
+    sums = np.cumsum(padded, axis=1)
+    width = 2 * _LOCAL_SAMPLES + 1
+    weights = 1 / ((sums[:, width:] - sums[:, :-width]) / width + floor)
+    result: NDArray[np.float64] = (weights / np.exp(np.log(weights).mean())).ravel()
+    return result
 
 
 def solved(gram: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.float64]:

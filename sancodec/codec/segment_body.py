@@ -45,7 +45,7 @@ def smallest_body(job: SegmentJob, encoded: EncodedSegment, models: Sequence[Mod
     channels = encoded.channels
     n_samples = sum(len(samples) for samples in job.recording.samples)
     is_plain = not any(each.coding.kernels.n_kernels for each in channels) and n_samples <= _MAX_TRIED_SAMPLES
-    coders = [job.settings.coder] + ([CODER_ZSTD] if is_plain and job.settings.coder != CODER_ZSTD else [])
+    coders = [job.settings.coder] + ([CODER_ZSTD] if is_plain and job.settings.coder == CODER_CLASS else [])
     measured = [
         _measured(description, samples, each)
         for description, samples, each in zip(job.recording.channels, job.recording.samples, channels, strict=True)
@@ -73,6 +73,7 @@ def smallest_body(job: SegmentJob, encoded: EncodedSegment, models: Sequence[Mod
             coding_crc=zlib.crc32(coding),
             first_chunk=job.first_chunk,
             plan=plan,
+            mixed_residuals=encoded.mixed_residuals,
         )
         bodies.append(SegmentBody(coding, list(job.pool.map(source.payload, range(source.n_chunks)))))
     return min(bodies, key=lambda body: body.n_bytes)

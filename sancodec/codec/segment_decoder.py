@@ -14,14 +14,15 @@ from sancodec.codec.bits import BitReader
 from sancodec.codec.chunks import padded_length
 from sancodec.codec.coding_section import decode_coding
 from sancodec.codec.coefficients import ChunkStreams, CodedUnit, CoefficientDecoder
-from sancodec.codec.header import CODER_CLASS, Header
+from sancodec.codec.header import CODER_CLASS, CODER_MIXED, CODER_ZSTD, Header
 from sancodec.codec.kernels import Model
 from sancodec.codec.missing import mask_of
 from sancodec.codec.quantiser import Quantised, amplitudes_of
 from sancodec.codec.rans import EncodedStream
+from sancodec.codec.residual_mixing import MixedChannel, decode_chunk
 from sancodec.codec.residual_stream import CodedResidual, decode_residual_symbols, decode_zstd_residual, read_residual
 from sancodec.codec.synthesis import Engine, check_amplitudes, reconstruct, values_of
-from sancodec.errors import CorruptError
+from sancodec.errors import CorruptError, FormatError
 
 
 class SegmentDecoder:
@@ -73,11 +74,16 @@ class SegmentDecoder:
         class_streams: list[EncodedStream] = []
         tokens: list[NDArray[np.uint8]] = []
         residual_streams: list[CodedResidual] = []
-        residual_content = b""
+        residual_content = mixed = b""
         residual_samples = [n_samples[channel] for channel in self._residuals]
-        if self.coding.coder == CODER_CLASS:
-            class_streams = payload.decode_class_coefficients(fields.coefficients, len(self._cascaded), where)
-            if fields.residuals is not None:
+        if self.coding.coder != CODER_ZSTD:
+            if self.coding.coder == CODER_CLASS:
+                class_streams = payload.decode_class_coefficients(fields.coefficients, len(self._cascaded), where)
+            else:
+                mixed = fields.coefficients
+            if fields.residuals is not None and self.coding.coder == CODER_MIXED:
+                residual_content = fields.residuals
+            elif fields.residuals is not None:
                 assert self.coding.tables is not None
                 residual_streams = payload.decode_class_residuals(
                     fields.residuals, residual_samples, self.coding.tables, where
@@ -98,7 +104,16 @@ class SegmentDecoder:
                 residual_content = payload.decode_zstd_residuals(fields.residuals, len(residual_samples), limit, where)
         raw = np.unpackbits(np.frombuffer(fields.raw, np.uint8))
         return ChunkStreams(
-            index, n_frames, fields.digest, events, raw, class_streams, tokens, residual_streams, residual_content
+            index,
+            n_frames,
+            fields.digest,
+            events,
+            raw,
+            class_streams,
+            tokens,
+            mixed,
+            residual_streams,
+            residual_content,
         )
 
     def decode(self, batch: Sequence[ChunkStreams]) -> list[list[NDArray[np.int32]]]:
@@ -125,8 +140,11 @@ class SegmentDecoder:
         FormatError
         """
         approximations, positions = self._approximations(batch)
-        codes = self._residual_codes(batch, positions)
-        samples = self._with_residuals(batch, approximations, codes)
+        if self.coding.coder == CODER_MIXED:
+            self._check_raw(batch)
+            samples = self._with_mixed_residuals(batch, approximations)
+        else:
+            samples = self._with_residuals(batch, approximations, self._residual_codes(batch, positions))
         result: list[list[NDArray[np.int32]]] = []
         for number, chunk in enumerate(batch):
             channels: list[NDArray[np.int32]] = []
@@ -198,6 +216,38 @@ class SegmentDecoder:
             if len(rest) > 7 or rest.any() or start != len(chunk.residual_content):
                 raise CorruptError(f"chunk {chunk.index}: more follows its last coefficient or residual")
         return codes
+
+    def _check_raw(self, batch: Sequence[ChunkStreams]) -> None:
+        for chunk in batch:
+            if len(chunk.raw):
+                raise CorruptError(f"chunk {chunk.index}: it has raw bits, which the mixing coder has not")
+
+    def _with_mixed_residuals(
+        self, batch: Sequence[ChunkStreams], approximations: dict[tuple[int, int], NDArray[np.int32]]
+    ) -> dict[tuple[int, int], NDArray[np.int32]]:
+        """Samples before missing ones are marked, by position in the batch and channel."""
+        samples = dict(approximations)
+        order = [channel for level in self._levels for channel in level]
+        for number, chunk in enumerate(batch) if order else ():
+            channels, others = [], {}
+            for index, coding in enumerate(self.codings):
+                if coding.model is not None and coding.residual is None:
+                    others[index] = approximations[number, index].astype(np.int64) - coding.offset
+            for index in order:
+                coding, residual_coding = self.codings[index], self._residuals[index]
+                length = chunk.n_frames * self._header.channels[index].samples_per_frame
+                rows = np.zeros(length, np.int64)
+                if coding.model is not None:
+                    rows += approximations[number, index] - np.int64(coding.offset)
+                low, high = coding.minimum - coding.offset, coding.maximum - coding.offset
+                channels.append(MixedChannel(index, residual_coding, low, high, rows))
+            try:
+                decoded = decode_chunk(channels, chunk.residual_content, others)
+            except FormatError as error:
+                raise type(error)(f"chunk {chunk.index}: {error}") from None
+            for index, row in zip(order, decoded, strict=True):
+                samples[number, index] = (row + self.codings[index].offset).astype(np.int32)
+        return samples
 
     def _with_residuals(
         self,

@@ -26,21 +26,25 @@ from sancodec.codec.channel import (
 from sancodec.codec.chunk_source import StoredGroup
 from sancodec.codec.chunks import parts_of
 from sancodec.codec.detection import detect_events
+from sancodec.codec.header import CODER_MIXED
 from sancodec.codec.kernels import Model
 from sancodec.codec.lattice import on_lattice
 from sancodec.codec.promise import Promise
 from sancodec.codec.recording import Recording
-from sancodec.codec.residual import corrections
+from sancodec.codec.residual import ResidualCoding, corrections
 from sancodec.codec.residual_encoder import (
     ResidualJob,
     encode_layer,
+    encode_mixed_layer,
     noise_scale,
     plan_alone,
     plan_together,
     with_residual,
+    with_stages,
 )
 from sancodec.codec.step_search import encode_at, search
 from sancodec.codec.synthesis import ChannelCoding, Engine
+from sancodec.codec.trellis import STEP_OF_PLAIN
 from sancodec.codec.trial import STEP_PER_RMSE, choose
 from sancodec.errors import QualityError
 
@@ -81,17 +85,25 @@ class SegmentJob:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedSegment:
-    """Channels and lead groups of a segment."""
+    """Channels and lead groups of a segment.
+
+    Parameters
+    ----------
+    mixed_residuals
+        Residuals of every chunk under the mixing coder, where they are known already.
+    """
 
     channels: list[EncodedChannel]
     groups: list[StoredGroup]
+    mixed_residuals: list[bytes] | None = None
 
-    def hints(self) -> tuple[Hint | None, ...]:
+    def hints(self, settings: EncoderSettings) -> tuple[Hint | None, ...]:
         """For the segment that follows."""
+        finer = STEP_OF_PLAIN if settings.coder == CODER_MIXED else 1.0
         return tuple(
             None
             if each.coding.is_constant
-            else Hint(each.coding.model, each.coding.kernels.n_kernels, each.coding.step.value)
+            else Hint(each.coding.model, each.coding.kernels.n_kernels, each.coding.step.value / finer)
             for each in self.channels
         )
 
@@ -130,6 +142,7 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
     rates = sorted({channel.samples_per_frame for channel in recording.channels})
     encoded: dict[int, EncodedChannel] = {}
     groups = []
+    mixed: list[list[bytes] | None] = []
     for group_index, per_frame in enumerate(rates):
         members = [index for index, channel in enumerate(recording.channels) if channel.samples_per_frame == per_frame]
         coded = [index for index in members if not prepared[index].is_constant]
@@ -150,7 +163,7 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
             for index in coded
         }
         done, share = len(encoded) / len(prepared), len(coded) / len(prepared)
-        results, group = _encode_group(
+        results, group, streams = _encode_group(
             job,
             jobs,
             group,
@@ -164,6 +177,8 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
                     prepared[index], group_index, job.chunk_frames * per_frame, len(group.starts)
                 )
         groups.append(StoredGroup(group.starts, kernel_geometry(rate_hz)[0], per_frame))
+        if any(each.coding.residual is not None for each in results.values()):
+            mixed.append(streams)
     for index, found in enumerate(lattices):
         if found is not None and not encoded[index].coding.is_constant:
             encoded[index] = replace(
@@ -172,7 +187,9 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
                 decoded=recording.samples[index],
                 exceptions=found.exceptions,
             )
-    return EncodedSegment([encoded[index] for index in range(len(prepared))], groups)
+    # Channels of several rates share a stream, which is then still to be made.
+    known = mixed[0] if len(mixed) == 1 else None
+    return EncodedSegment([encoded[index] for index in range(len(prepared))], groups, known)
 
 
 def _models_for(models: tuple[Model, ...], rate_hz: float) -> tuple[Model, ...]:
@@ -184,7 +201,7 @@ def _models_for(models: tuple[Model, ...], rate_hz: float) -> tuple[Model, ...]:
 
 def _encode_group(
     job: SegmentJob, jobs: dict[int, ChannelJob], group: LeadGroup, report: Progress
-) -> tuple[dict[int, EncodedChannel], LeadGroup]:
+) -> tuple[dict[int, EncodedChannel], LeadGroup, list[bytes] | None]:
     """Choices for all channels of a rate, then their cascades, then the residual layer."""
     exact = [index for index in jobs if job.promises[index].max_error_adu == 0]
     # Where several channels predict each other, a cascade for each says again what the others said.
@@ -211,11 +228,11 @@ def _encode_group(
         return result
 
     results = dict(zip(jobs, job.pool.map(cascade_of, jobs), strict=True))
-    results = _with_residuals(
+    results, streams = _with_residuals(
         job, {index: replace(each, group=group) for index, each in jobs.items()}, results, choices
     )
     report(1.0)
-    return results, group
+    return results, group, streams
 
 
 def _aim_of(promise: Promise, job: ChannelJob) -> float | None:
@@ -285,12 +302,12 @@ def _without_cascade(job: ChannelJob) -> EncodedChannel:
 
 def _with_residuals(
     job: SegmentJob, jobs: dict[int, ChannelJob], encoded: dict[int, EncodedChannel], choices: dict[int, Choice]
-) -> dict[int, EncodedChannel]:
-    """Add the residual layer to the channels whose samples are bounded."""
+) -> tuple[dict[int, EncodedChannel], list[bytes] | None]:
+    """Add the residual layer to the channels whose samples are bounded; also the mixed residuals of every chunk."""
     bounds = {index: job.promises[index].max_error_adu for index in jobs}
     layered = [residual_job(jobs[index], bound, encoded[index]) for index, bound in bounds.items() if bound is not None]
     if not layered:
-        return encoded
+        return encoded, None
     codings = {each.channel: plan_alone(each).coding for each in layered if each.bound and job.settings.multiplier}
     codings |= {
         each.channel: corrections(each.channel, each.bound)
@@ -308,13 +325,21 @@ def _with_residuals(
     ]
     codings |= plan_together(predicted) if predicted else {}
     results = dict(encoded)
-    for index, layer in encode_layer(layered, codings, jobs[layered[0].channel].parts).items():
-        channel = jobs[index].channel
-        decoded = channel.marked((layer.decoded + channel.offset).astype(np.int32))
-        results[index] = with_residual(encoded[index], layer, decoded)
-        if not _keeps(job.promises[index], channel, decoded):
-            results[index] = _tightened(jobs[index], job.promises[index], choices.get(index))
-    return results
+    parts = jobs[layered[0].channel].parts
+    streams: list[bytes] | None = None
+    if job.settings.coder == CODER_MIXED:
+        layers, streams = encode_mixed_layer(
+            layered, with_stages(layered, codings, job.settings.stages), parts, job.pool.map
+        )
+    else:
+        layers = encode_layer(layered, codings, parts)
+    for each in layered:
+        channel, promise = jobs[each.channel].channel, job.promises[each.channel]
+        results[each.channel] = with_residual(encoded[each.channel], each, layers[each.channel], channel)
+        if not _keeps(promise, channel, results[each.channel].decoded):
+            results[each.channel] = _tightened(jobs[each.channel], promise, choices.get(each.channel))
+            streams = None
+    return results, streams
 
 
 def _keeps(promise: Promise, channel: PreparedChannel, decoded: NDArray[np.int32]) -> bool:
@@ -332,18 +357,23 @@ def _tightened(job: ChannelJob, promise: Promise, choice: Choice | None) -> Enco
         except QualityError:
             encoded = None
         if encoded is not None:
-            each = residual_job(job, promise.max_error_adu, encoded)
             coding = corrections(job.index, promise.max_error_adu)
-            layer = encode_layer([each], {job.index: coding}, job.parts)[job.index]
-            decoded = job.channel.marked((layer.decoded + job.channel.offset).astype(np.int32))
-            if _keeps(promise, job.channel, decoded):
-                return with_residual(encoded, layer, decoded)
+            result = _layered(job, residual_job(job, promise.max_error_adu, encoded), coding, encoded)
+            if _keeps(promise, job.channel, result.decoded):
+                return result
     # What cannot be kept with an error is kept without one.
     each = residual_job(job, 0, None)
-    coding = plan_alone(each).coding
-    layer = encode_layer([each], {job.index: coding}, job.parts)[job.index]
-    decoded = job.channel.marked((layer.decoded + job.channel.offset).astype(np.int32))
-    return with_residual(_without_cascade(job), layer, decoded)
+    return _layered(job, each, plan_alone(each).coding, _without_cascade(job))
+
+
+def _layered(job: ChannelJob, each: ResidualJob, coding: ResidualCoding, encoded: EncodedChannel) -> EncodedChannel:
+    """One channel with its residual layer."""
+    codings = {job.index: coding}
+    if job.settings.coder == CODER_MIXED:
+        layers, _ = encode_mixed_layer([each], with_stages([each], codings, job.settings.stages), job.parts)
+    else:
+        layers = encode_layer([each], codings, job.parts)
+    return with_residual(encoded, each, layers[job.index], job.channel)
 
 
 def _find_waves(

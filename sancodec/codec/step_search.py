@@ -8,15 +8,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sancodec.codec import beats, quantiser
-from sancodec.codec.channel import Cascade, ChannelJob, Choice, EncodedChannel, is_storable
-from sancodec.codec.chunks import bands_of, base_windows, bridged
-from sancodec.codec.contexts import Profile
-from sancodec.codec.kernels import Model
-from sancodec.codec.quantiser import Bands, ErrorSums, Quantised, Step
-from sancodec.codec.synthesis import ChannelCoding, check_amplitudes, reconstruct
-from sancodec.codec.trial import MIN_STEP, TRIAL_SAMPLES, Sample, part_phases, sample_of, with_best_weights
-from sancodec.errors import CorruptError, QualityError
+from sancodec.codec import quantiser, trellis
+from sancodec.codec.cascade_encoder import CascadeEncoder, quantise_parts
+from sancodec.codec.channel import ChannelJob, Choice, EncodedChannel, is_storable
+from sancodec.codec.contexts import MAX_SCALE_CODE, Profile
+from sancodec.codec.header import CODER_MIXED
+from sancodec.codec.quantiser import Step
+from sancodec.codec.trial import MIN_STEP, TRIAL_SAMPLES, Sample, sample_of, with_best_weights
+from sancodec.errors import QualityError
 
 _AIM = 0.9975
 _SAMPLE_ROUNDS = 3
@@ -29,6 +28,9 @@ _FLAT_SLOPE = 1e-3
 _MAX_STEP_LOG2 = 40
 _TOO_STEEP = 4.0
 _FIRST_OFFSETS = (8, 4, 2)
+_FIRST_LEVEL_OFFSETS = (2, 28, 45)
+# Levels of the finer step are larger by this many quarter powers of 2.
+_CODES_OF_FINER_STEP = 2
 
 
 class Bracket:
@@ -85,47 +87,35 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
     QualityError
         When no step reaches ``prdn``.
     """
-    channel, model, cascade = job.channel, choice.model, choice.cascade
+    channel = job.channel
     target = (prdn / 100) ** 2 * channel.scaled_energy
-    step, profile, offsets = search_in_sample(job, choice, target)
+    step, profile, offsets = _start(job, *search_in_sample(job, choice, target))
     exact_ratio = _exact_ratio(job, target)
     aim = _aim(job)
-    all_bands = [
-        Bands.of(bands_of(job.engine.similarity(model, bridged(cascade.residual, part, model)))) for part in job.parts
-    ]
-    all_phases = [part_phases(job, model, part) for part in job.parts]
-    beat_sums = beat_sums_of(job, cascade)
+    cascade = CascadeEncoder(job, choice)
     bracket = Bracket(aim)
     best: EncodedChannel | None = None
     best_step = 0.0
     reached = math.inf
     for round_index in range(_MAX_ROUNDS):
         rounded = Step.nearest(step)
-        quantised, sums = quantise_parts(job, model, all_bands, profile, all_phases, rounded.value, offsets)
+        quantised, sums = cascade.quantise(rounded.value, profile, offsets)
         if round_index == 0:
+            if job.settings.coder == CODER_MIXED:
+                # Once only: a quantiser that followed its own profile would drift and never converge.
+                profile, offsets = cascade.profile(quantised, profile.weight_set), sums.offsets()
             error = sums.squared_error(rounded.value, sums.offsets())
             estimate = math.sqrt(error * exact_ratio / target)
             if aim - job.settings.acceptance < abs(estimate - aim) < aim:
                 step = max(rounded.value * (aim / estimate) ** _TYPICAL_INVERSE_SLOPE, MIN_STEP)
                 continue
-        coding = ChannelCoding(
-            channel.offset,
-            channel.minimum,
-            channel.maximum,
-            0,
-            model,
-            replace(rounded, exponent=rounded.exponent + channel.exponent),
-            sums.offsets(),
-            replace(cascade.kernels, exponent=cascade.kernels.exponent + channel.exponent),
-        )
-        approximation, decoded = _decode(job, coding, quantised, beat_sums)
-        ratio = math.sqrt(_squared_error(job, decoded) / channel.energy) * 100 / prdn
+        encoded = cascade.encoded(rounded, quantised, sums.offsets())
+        ratio = math.sqrt(_squared_error(job, encoded.decoded) / channel.energy) * 100 / prdn
         reached = min(reached, ratio * prdn)
-        if not is_storable(job.channel.description, decoded):
+        if not is_storable(job.channel.description, encoded.decoded):
             ratio = max(ratio, 1.0) * _TOO_STEEP
         if ratio <= 1 and rounded.value > best_step:
-            best_step = rounded.value
-            best = EncodedChannel(coding, cascade.events, job.parts, quantised, approximation, decoded)
+            best_step, best = rounded.value, encoded
         if job.settings.acceptance <= ratio <= 1 or (rounded.value <= MIN_STEP and ratio > 1):
             break
         step = min(bracket.next_step(rounded.value, ratio), 2.0 ** (_MAX_STEP_LOG2 - channel.exponent))
@@ -142,61 +132,39 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
             f"channel {channel.description.name!r}: PRDN {prdn:g} % cannot be reached; "
             f"the best was {reached:.4g} %. Ask for a larger PRDN"
         )
-    return best if not job.settings.multiplier else _with_profile(job, best, all_phases, weight_set=profile.weight_set)
+    return best if not job.settings.multiplier else cascade.with_profile(best, weight_set=profile.weight_set)
 
 
 def encode_at(job: ChannelJob, choice: Choice, step: float) -> EncodedChannel:
-    """Encode a channel at a given step in the units of its signal.
+    """Encode a channel at a given step, that of a plain quantiser, in the units of its signal.
 
     Raises
     ------
     QualityError
         When the step is beyond the exact range of the codec.
     """
-    channel, model, cascade = job.channel, choice.model, choice.cascade
-    rounded = Step.nearest(max(step, MIN_STEP))
-    _, profile, offsets = search_in_sample(job, replace(choice, step=rounded.value), None)
-    all_bands = [
-        Bands.of(bands_of(job.engine.similarity(model, bridged(cascade.residual, part, model)))) for part in job.parts
-    ]
-    all_phases = [part_phases(job, model, part) for part in job.parts]
-    quantised, sums = quantise_parts(job, model, all_bands, profile, all_phases, rounded.value, offsets)
-    coding = ChannelCoding(
-        channel.offset,
-        channel.minimum,
-        channel.maximum,
-        0,
-        model,
-        replace(rounded, exponent=rounded.exponent + channel.exponent),
-        sums.offsets(),
-        replace(cascade.kernels, exponent=cascade.kernels.exponent + channel.exponent),
-    )
-    approximation, decoded = _decode(job, coding, quantised, beat_sums_of(job, cascade))
-    encoded = EncodedChannel(coding, cascade.events, job.parts, quantised, approximation, decoded)
-    if not job.settings.multiplier:
-        return encoded
-    return _with_profile(job, encoded, all_phases, weight_set=profile.weight_set)
+    plain = Step.nearest(max(step, MIN_STEP)).value
+    found = search_in_sample(job, replace(choice, step=plain), None)
+    start, profile, offsets = _start(job, *found)
+    rounded = Step.nearest(start)
+    cascade = CascadeEncoder(job, choice)
+    quantised, sums = cascade.quantise(rounded.value, profile, offsets)
+    if job.settings.coder == CODER_MIXED:
+        profile = cascade.profile(quantised, profile.weight_set)
+        quantised, sums = cascade.quantise(rounded.value, profile, sums.offsets())
+    encoded = cascade.encoded(rounded, quantised, sums.offsets())
+    return encoded if not job.settings.multiplier else cascade.with_profile(encoded, weight_set=profile.weight_set)
 
 
-def _with_profile(
-    job: ChannelJob, encoded: EncodedChannel, all_phases: list[list[NDArray[np.int64]]], *, weight_set: int
-) -> EncodedChannel:
-    """The profile that is stored describes the final coefficients; their activity classes follow from it."""
-    model = encoded.coding.model
-    assert model is not None
-    profile = quantiser.profile_of(
-        model.contexts,
-        [part.magnitudes for part in encoded.quantised],
-        all_phases,
-        with_phases=len(job.group.starts) > 0,
-        weight_set=weight_set,
-    )
-    stored = _without_empty_bands(profile, encoded.quantised)
-    classified = [
-        quantiser.classified(each, model, base_windows(model, stored, phases), weight_set=weight_set)
-        for each, phases in zip(encoded.quantised, all_phases, strict=True)
-    ]
-    return replace(encoded, coding=replace(encoded.coding, profile=stored), quantised=classified)
+def _start(
+    job: ChannelJob, step: float, profile: Profile, offsets: tuple[int, int, int]
+) -> tuple[float, Profile, tuple[int, int, int]]:
+    """Step, profile and offsets to begin with, from those of a plain quantiser."""
+    if job.settings.coder != CODER_MIXED:
+        return step, profile, offsets
+    used = profile.scale_codes > 0
+    codes = np.where(used, np.minimum(profile.scale_codes + _CODES_OF_FINER_STEP, MAX_SCALE_CODE), 0)
+    return max(step * trellis.STEP_OF_PLAIN, MIN_STEP), replace(profile, scale_codes=codes), _FIRST_LEVEL_OFFSETS
 
 
 def _aim(job: ChannelJob) -> float:
@@ -247,81 +215,6 @@ def search_in_sample(
     return step, profile, offsets
 
 
-def quantise_parts(
-    job: ChannelJob,
-    model: Model,
-    all_bands: list[Bands],
-    profile: Profile,
-    all_phases: list[list[NDArray[np.int64]]],
-    step: float,
-    offsets: tuple[int, int, int],
-) -> tuple[list[Quantised], ErrorSums]:
-    if job.settings.multiplier:
-        rounding = quantiser.rounding_of(
-            model.contexts, multiplier=job.settings.multiplier, weight_set=profile.weight_set, offsets=offsets
-        )
-        everywhere = profile.with_all_bands()
-        results = [
-            quantiser.quantise(
-                bands,
-                model,
-                base_windows(model, everywhere, phases),
-                weight_set=profile.weight_set,
-                step=step,
-                rounding=rounding,
-            )
-            for bands, phases in zip(all_bands, all_phases, strict=True)
-        ]
-    else:
-        results = [quantiser.quantise_plain(bands, step=step) for bands in all_bands]
-    total = ErrorSums()
-    for _, sums in results:
-        total.squares += sums.squares
-        total.errors += sums.errors
-        total.counts += sums.counts
-    return [quantised for quantised, _ in results], total
-
-
-def beat_sums_of(job: ChannelJob, cascade: Cascade) -> list[NDArray[np.int64] | None]:
-    """What the beat layer adds, int64 ``(chunk, sample)`` per part; None without beats."""
-    if not cascade.kernels.n_kernels:
-        return [None for _ in job.parts]
-    n_samples = len(job.channel.signal)
-    rendered = beats.render(job.group.starts, cascade.events, cascade.kernels, n_samples=n_samples)
-    return [
-        rendered[part.first_sample : part.first_sample + part.n_chunks * part.length].reshape(-1, part.length)
-        for part in job.parts
-    ]
-
-
-def _decode(
-    job: ChannelJob, coding: ChannelCoding, quantised: list[Quantised], beat_sums: list[NDArray[np.int64] | None]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """What the cascade gives, and the same with missing samples marked."""
-    assert coding.model is not None
-    decoded = []
-    for part, each, beat_sum in zip(job.parts, quantised, beat_sums, strict=True):
-        amplitudes = quantiser.amplitudes_of(each, coding.offsets, coding.model)
-        try:
-            check_amplitudes(coding.model, amplitudes)
-            bank_sum = job.engine.synthesise(coding.model, amplitudes)[:, : part.length]
-            decoded.append(reconstruct(coding, bank_sum, beat_sum).ravel())
-        except CorruptError as error:
-            raise QualityError(
-                f"channel {job.channel.description.name!r}: this quality is beyond the exact range of the codec "
-                f"({error}). Ask for a larger PRDN"
-            ) from None
-    approximation = np.concatenate(decoded)
-    return approximation, job.channel.marked(approximation)
-
-
 def _squared_error(job: ChannelJob, decoded: NDArray[np.int32]) -> float:
     difference = (decoded - job.channel.samples.astype(np.int64)).astype(np.float64)
     return float(difference @ difference)
-
-
-def _without_empty_bands(profile: Profile, quantised: list[Quantised]) -> Profile:
-    """Switch off the bands that hold no coefficient, and no other."""
-    n_bands = len(profile.scale_codes)
-    used = np.array([any(part.magnitudes[band].any() for part in quantised) for band in range(n_bands)])
-    return replace(profile, scale_codes=np.where(used, np.maximum(profile.scale_codes, 1), 0))

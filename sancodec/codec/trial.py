@@ -12,7 +12,7 @@ from sancodec.codec import beats, quantiser
 from sancodec.codec.beats import MAX_EXPONENT, Events
 from sancodec.codec.bits import BitWriter
 from sancodec.codec.channel import Cascade, ChannelJob, Choice
-from sancodec.codec.chunks import Part, bands_of, base_windows, bridged, phases_of_part
+from sancodec.codec.chunks import Part, band_phases, bands_of, base_windows, bridged, phases_of_part
 from sancodec.codec.coding_section import write_kernels
 from sancodec.codec.contexts import Profile
 from sancodec.codec.detection import windows_at
@@ -59,12 +59,14 @@ def sample_of(job: ChannelJob, model: Model, residual: NDArray[np.float32], n_wa
     length = min(n_samples, _PIECE_SAMPLES)
     n_pieces = max(1, min(n_samples // length, n_wanted // length))
     starts = np.unique(np.linspace(0, n_samples - length, n_pieces).astype(int)).tolist()
-    pieces = [Part(0, 1, length, start) for start in starts]
-    circles = np.concatenate([bridged(residual, piece, model) for piece in pieces])
+    pieces = np.concatenate([residual[start : start + length] for start in starts])
+    circles = bridged(pieces, Part(0, len(starts), length, 0), model)
     bands = Bands.of(bands_of(job.engine.similarity(model, circles)))
-    per_piece = [part_phases(job, model, piece) for piece in pieces]
-    phases = [np.concatenate(rows) for rows in zip(*per_piece, strict=True)]
-    return Sample(bands, phases, n_samples / (len(pieces) * length), starts, length)
+    kernel_length = beats.kernel_geometry(job.group.sampling_rate_hz)[0]
+    edges = np.searchsorted(job.group.starts, np.add.outer(starts, [1 - kernel_length, length]))
+    events = [job.group.starts[first:last] - start for (first, last), start in zip(edges.tolist(), starts, strict=True)]
+    phases = band_phases(model, events, circles.shape[1], kernel_length=kernel_length)
+    return Sample(bands, phases, n_samples / (len(starts) * length), starts, length)
 
 
 def choose(job: ChannelJob, *, prdn: float) -> Choice:

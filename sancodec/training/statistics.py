@@ -20,6 +20,7 @@ from sancodec.codec.contexts import (
     with_neighbours,
 )
 from sancodec.codec.kernels import KernelGroup, Model
+from sancodec.codec.mixing_model import neutral_mixing
 from sancodec.codec.quantiser import Quantised, classified
 from sancodec.codec.rans import TOTAL
 
@@ -47,7 +48,8 @@ def neutral_contexts(groups: tuple[KernelGroup, ...], n_sets: int = 1) -> Contex
         ratio = mean / (1 + mean)
         counts[activity] = 1e6 * (1 - ratio) * ratio ** np.arange(N_SYMBOLS)
         counts[activity, ESCAPE] = 1e6 * ratio**ESCAPE
-    return ContextModel(weights, phase_groups_of(groups), np.repeat(frequencies_of(counts)[None], n_sets, axis=0))
+    frequencies = np.repeat(frequencies_of(counts)[None], n_sets, axis=0)
+    return ContextModel(weights, phase_groups_of(groups), frequencies, neutral_mixing(n_bands, n_sets))
 
 
 def frequencies_of(counts: NDArray[np.float64]) -> NDArray[np.uint16]:

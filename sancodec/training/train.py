@@ -12,18 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec import beats
-from sancodec.codec.channel import ChannelJob, EncoderSettings, LeadGroup, prepare
+from sancodec.codec.channel import ChannelJob, EncodedChannel, EncoderSettings, LeadGroup, prepare
 from sancodec.codec.chunks import phases_of_part
 from sancodec.codec.contexts import Profile
 from sancodec.codec.detection import detect_events, windows_at
 from sancodec.codec.encoder import MIN_CHUNK_FRAMES
-from sancodec.codec.header import CODER_CLASS
+from sancodec.codec.header import CODER_CLASS, CODER_MIXED
 from sancodec.codec.kernels import KernelGroup, Model
+from sancodec.codec.level_coder import LevelUnit, fine_phases_of_part, joined_levels
 from sancodec.codec.recording import Recording
 from sancodec.codec.step_search import search
 from sancodec.codec.synthesis import NumpyEngine
 from sancodec.codec.trial import choose
 from sancodec.errors import InvalidSignalError
+from sancodec.training.mixing_statistics import Chunk, fit_mixing
 from sancodec.training.statistics import TrainingPart, fit_contexts, neutral_contexts
 
 _BANK_KERNELS = 4
@@ -97,13 +99,12 @@ def _segment(recording: Recording, index: int) -> Recording:
     return Recording(recording.channels[:_SEGMENT_CHANNELS], samples, recording.frame_rate_hz)
 
 
-def _encode_part(
-    model: Model, recording: Recording, prdn: float, kind: int
-) -> list[tuple[TrainingPart, Profile, list[NDArray[np.int64]]]]:
-    settings = EncoderSettings(CODER_CLASS, 19, (0, 2, 4), 0.1)
+def _searched(
+    model: Model, recording: Recording, prdn: float, settings: EncoderSettings
+) -> list[tuple[LeadGroup, EncodedChannel]]:
+    """Every channel that varies, under one bank, with the events that it uses."""
     rate_hz = float(recording.frame_rate_hz)
     chunk_length = max(round(60 * rate_hz), MIN_CHUNK_FRAMES)
-    length = beats.kernel_geometry(rate_hz)[0]
     result = []
     for index, _, group in _groups_with_waves(recording):
         channel = prepare(recording.channels[index], recording.samples[index])
@@ -113,7 +114,16 @@ def _encode_part(
             none = np.zeros(0, np.int32)
             choice = replace(choice, cascade=replace(choice.cascade, events=beats.Events(none, none)))
             group = replace(group, starts=np.zeros(0, np.int64))
-        encoded = search(replace(job, group=group), choice, prdn=prdn)
+        result.append((group, search(replace(job, group=group), choice, prdn=prdn)))
+    return result
+
+
+def _encode_part(
+    model: Model, recording: Recording, prdn: float, kind: int
+) -> list[tuple[TrainingPart, Profile, list[NDArray[np.int64]]]]:
+    length = beats.kernel_geometry(float(recording.frame_rate_hz))[0]
+    result = []
+    for group, encoded in _searched(model, recording, prdn, EncoderSettings(CODER_CLASS, 19, (0, 2, 4), 0.1)):
         profile = encoded.coding.profile
         assert profile is not None
         expected = profile.expected(model.contexts).astype(np.int32)
@@ -123,6 +133,56 @@ def _encode_part(
             active = [code > 0 for code in profile.scale_codes.tolist()]
             result.append((TrainingPart(kind, profile.weight_set, quantised, expected_at, active), profile, phases))
     return result
+
+
+def _encode_chunks(model: Model, recording: Recording, prdn: float, kind: int) -> list[Chunk]:
+    """Levels of every chunk, all channels beside each other."""
+    length = beats.kernel_geometry(float(recording.frame_rate_hz))[0]
+    chunks: dict[int, Chunk] = {}
+    for group, encoded in _searched(model, recording, prdn, EncoderSettings(CODER_MIXED, 19, (0, 2, 4), 0.1)):
+        assert encoded.coding.profile is not None
+        profile = replace(encoded.coding.profile, weight_set=kind)
+        for part, quantised in zip(encoded.parts, encoded.quantised, strict=True):
+            of_part = fine_phases_of_part(model, part, group.starts, kernel_length=length)
+            for number, phases in enumerate(of_part):
+                unit = LevelUnit(model, profile, phases, joined_levels(quantised, number))
+                chunks.setdefault(part.first_chunk + number, []).append(unit)
+    return [chunk for _, chunk in sorted(chunks.items())]
+
+
+def train_mixing(
+    model: Model, kinds: list[list[TrainingSource]], *, n_rounds: int, on_message: Callable[[str], None]
+) -> Model:
+    """A model with statistics of the mixing coder fitted to some minutes of each recording.
+
+    Parameters
+    ----------
+    kinds
+        Recordings by kind of signal, as many as the model has weight sets.
+    """
+    if len(kinds) != model.contexts.n_weight_sets:
+        raise InvalidSignalError(f"{len(kinds)} kinds of recordings for {model.contexts.n_weight_sets} weight sets")
+
+    def encode(current: Model) -> list[list[Chunk]]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return [
+                [
+                    chunk
+                    for chunks in pool.map(lambda job: _encode_chunks(current, *job), _jobs_of(sources, kind))
+                    for chunk in chunks
+                ]
+                for kind, sources in enumerate(kinds)
+            ]
+
+    return fit_mixing(model, encode, n_rounds=n_rounds, on_message=on_message)
+
+
+def _jobs_of(sources: list[TrainingSource], kind: int) -> list[tuple[Recording, float, int]]:
+    return [
+        (_segment(source.recording, index), prdn, kind)
+        for index, source in enumerate(sources)
+        for prdn in STATISTICS_PRDN
+    ]
 
 
 def train_statistics(
@@ -142,12 +202,7 @@ def train_statistics(
     """
     if not kinds or not all(kinds):
         raise InvalidSignalError("there is no recording to train on")
-    jobs = [
-        (_segment(source.recording, index), prdn, kind)
-        for kind, sources in enumerate(kinds)
-        for index, source in enumerate(sources)
-        for prdn in STATISTICS_PRDN
-    ]
+    jobs = [job for kind, sources in enumerate(kinds) for job in _jobs_of(sources, kind)]
 
     def encode(model: Model) -> list[tuple[TrainingPart, Profile, list[NDArray[np.int64]]]]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -155,6 +210,7 @@ def train_statistics(
         on_message(f"statistics: {len(jobs)} encodings")
         return [each for result in results for each in result]
 
-    return fit_contexts(
+    model = fit_contexts(
         Model(groups, neutral_contexts(groups, len(kinds)), metadata), encode, n_kinds=len(kinds), n_rounds=n_rounds
     )
+    return train_mixing(model, kinds, n_rounds=n_rounds, on_message=on_message)

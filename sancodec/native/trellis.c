@@ -1,0 +1,108 @@
+#include "trellis.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "activity.h"
+
+static const double unreached = 1e300;
+
+/* Survivors of the trellis at one window. */
+typedef struct {
+    double cost[N_STATES];
+    int32_t own[N_STATES][2]; /* the two levels before */
+} Survivors;
+
+/* Bits of an index beyond the table: Exp-Golomb. */
+static double bits_of(const double *costs, int32_t index) {
+    if (index < COST_LENGTH) return costs[index];
+    return costs[COST_LENGTH - 1] + 2 * floor(log2((double)(index - COST_LENGTH + 2))) + 1;
+}
+
+static void extend(const Survivors *before, Survivors *after, int state, int32_t index, double error, double bits,
+                   uint8_t *from, int32_t *indices) {
+    int next = trellis_next[state][index & 1];
+    double cost = before->cost[state] + error * error + bits;
+    if (cost >= after->cost[next]) return;
+    after->cost[next] = cost;
+    after->own[next][0] = index ? 2 * index - (state & 1) : 0;
+    after->own[next][1] = before->own[state][0];
+    from[next] = (uint8_t)state;
+    indices[next] = index;
+}
+
+static void quantise_band(const MixingStatistics *statistics, const MixingChannel *channel, const Neighbours *bands,
+                          const float *coefficients, double inverse_step, double multiplier, const double *costs,
+                          const double *offsets, uint8_t *from, int32_t *indices, LevelErrors *errors) {
+    int n = bands->own.n;
+    const int32_t *terms = terms_of(statistics, channel, bands->band);
+    int32_t *levels = channel->levels + bands->position;
+    Survivors survivors = {{0}, {{0}}}, next;
+    for (int state = 1; state < N_STATES; state++) survivors.cost[state] = unreached;
+    for (int window = 0; window < n; window++) {
+        double u = fabs((double)coefficients[window]) * inverse_step;
+        int64_t around = activity_around(bands, channel, terms, window);
+        uint8_t *came = from + (size_t)window * N_STATES;
+        int32_t *index = indices + (size_t)window * N_STATES;
+        for (int state = 0; state < N_STATES; state++) next.cost[state] = unreached;
+        for (int state = 0; state < N_STATES; state++) {
+            if (survivors.cost[state] >= unreached) continue;
+            int odd = state & 1;
+            int64_t activity = around + terms[4] * magnitude_of(survivors.own[state][0]) +
+                               terms[5] * magnitude_of(survivors.own[state][1]);
+            const double *bits = costs + ((size_t)odd * N_ACTIVITIES + activity_of(activity)) * COST_LENGTH;
+            extend(&survivors, &next, state, 0, u, multiplier * bits[0], came, index);
+            if (u <= (odd ? 0.5 : 1)) continue; /* any other level is further away */
+            int32_t nearest = (int32_t)((u + odd) / 2);
+            for (int32_t k = nearest ? nearest : 1; k <= nearest + 1; k++) {
+                int32_t level = 2 * k - odd;
+                double error = u - (level - offsets[(level < 3 ? level : 3) - 1]);
+                extend(&survivors, &next, state, k, error, multiplier * bits_of(bits, k), came, index);
+            }
+        }
+        survivors = next;
+    }
+    int state = 0;
+    for (int other = 1; other < N_STATES; other++)
+        if (survivors.cost[other] < survivors.cost[state]) state = other;
+    for (int window = n - 1; window >= 0; window--) {
+        int32_t index = indices[(size_t)window * N_STATES + state];
+        state = from[(size_t)window * N_STATES + state];
+        int32_t level = index ? 2 * index - (state & 1) : 0;
+        double error = fabs((double)coefficients[window]) * inverse_step - level;
+        int kind = level < 3 ? level : 3;
+        errors->squares += error * error;
+        errors->errors[kind] += error;
+        errors->counts[kind] += 1;
+        levels[window] = coefficients[window] < 0 ? -level : level;
+    }
+}
+
+int quantise_levels(const MixingStatistics *statistics, const MixingChannel *channel, const float *coefficients,
+                    double inverse_step, double multiplier, const double *costs, const double *offsets,
+                    LevelErrors *errors) {
+    int most = 1;
+    for (int band = 0; band < channel->n_bands; band++)
+        if (channel->n_windows[band] > most) most = channel->n_windows[band];
+    uint8_t *from = malloc((size_t)most * N_STATES);
+    int32_t *indices = malloc((size_t)most * N_STATES * sizeof *indices);
+    int failed = !from || !indices;
+    Neighbours bands = first_band(channel);
+    for (; bands.band < channel->n_bands && !failed; next_band(&bands, channel)) {
+        const float *of_band = coefficients + bands.position;
+        if (channel->is_on[bands.band]) {
+            quantise_band(statistics, channel, &bands, of_band, inverse_step, multiplier, costs, offsets, from, indices,
+                          errors);
+            continue;
+        }
+        memset(channel->levels + bands.position, 0, sizeof *channel->levels * (size_t)bands.own.n);
+        for (int window = 0; window < bands.own.n; window++) {
+            double error = (double)of_band[window] * inverse_step;
+            errors->squares += error * error;
+        }
+    }
+    free(from);
+    free(indices);
+    return failed;
+}
