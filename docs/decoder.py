@@ -2,6 +2,7 @@
 
 Usage: python decoder.py FILE.san [-o OUT.npy] [--models DIR], where DIR holds the ``.sanm`` files that FILE may need,
 and OUT.npy gets the stored integers: (channel, sample), or channel after channel where they differ in length.
+Coder 2 needs residual.prior, too: beside this file, or where the package keeps it.
 """
 
 import argparse
@@ -10,7 +11,8 @@ import io
 import struct
 import sys
 import zlib
-from bisect import bisect
+from bisect import bisect, bisect_left
+from operator import mul
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +27,10 @@ def demand(condition: object, otherwise: str) -> None:
 
 def signed(u):  # 1.2, zigzag numbers: one, or an array
     return u >> 1 ^ -(u & 1)
+
+
+def limit(value: int, most: int) -> int:  # 19
+    return min(max(value, -most), most)
 
 
 class Bytes(io.BytesIO):
@@ -61,7 +67,10 @@ class Bytes(io.BytesIO):
         model.strides = np.concatenate([[stride] * len(weights) for stride, _, weights in model.groups])
         n_sets, n_bands = self.read(1)[0], len(model.strides)
         model.weights, model.phase_groups = self.array("u2", n_sets, n_bands, 4), self.array("u1", n_bands)
-        model.frequencies, model.n_phases = self.array("u2", n_sets, 28, 17), max(model.phase_groups) + 1
+        model.frequencies, model.n_phases, model.mixing = self.array("u2", n_sets, 28, 17), max(model.phase_groups) + 1, []
+        for _ in range(n_sets):
+            terms, taps = self.array("u2", 2, n_bands, 8).tolist(), (16 * self.array("i2", 2, n_bands, 14)).tolist()
+            model.mixing.append((terms, taps, self.array("i1", 6914).tolist(), (16 * self.array("i2", 8, 4)).tolist()))
         return model
 
 
@@ -124,29 +133,158 @@ class Bits:
         return q
 
 
+PRIOR = "5dcfff82baf4465cfa2053329096739b29381b396cb5e2172cb8f84ee1034c8d"  # 19.6
+KNOTS = [round(65536 / (1 + np.exp((32 - i) / 4))) for i in range(65)]  # 18.1
+SQUASH = [KNOTS[i] * (64 - t) + KNOTS[i + 1] * t + 32 >> 6 for i in range(64) for t in range(64)]  # of x at 2048 + x
+STRETCH = [limit(bisect_left(SQUASH, 16 * q + 8) - 2048, 2047) for q in range(4096)]
+SOFTPLUS = [(total - p) >> 16 for total, p in zip(np.cumsum(SQUASH).tolist(), SQUASH, strict=True)]  # 19.4
+RISE = [-STRETCH[min((65536 - p) * 4096 // p, 4095)] for p in SQUASH[2048:]]
+
+
+class Decisions:
+    def __init__(self, stream: bytes) -> None:  # 18.3
+        self.low, self.high, self.code = 0, 2**32 - 1, int.from_bytes(stream[:4].ljust(4, b"\0"), "big")
+        self.following = iter(stream[4:])
+
+    def bit(self, p: int = 32768) -> int:
+        middle = self.low + ((self.high - self.low) * p >> 16)
+        bit = int(self.code <= middle)
+        self.low, self.high = (self.low, middle) if bit else (middle + 1, self.high)
+        while self.low >> 24 == self.high >> 24:
+            self.code = self.code << 8 & 0xFFFFFFFF | next(self.following, 0)
+            self.low, self.high = self.low << 8 & 0xFFFFFFFF, self.high << 8 & 0xFFFFFFFF | 255
+        return bit
+
+    def bits(self, n: int, first: int) -> int:
+        for _ in range(n):
+            first = 2 * first + self.bit()
+        return first
+
+    def exponential(self) -> int:  # 18.5 and 19.5: ones, a 0, and as many bits
+        n = 0
+        while self.bit():
+            n += 1
+        return self.bits(n, 1)
+
+    def mixed(self, slots: list[list[int]], said: list[int], sets: tuple[list[int], list[int]], rate: int) -> int:
+        x = [STRETCH[probability >> 10] for probability, _ in slots] + said  # 18.6
+        sums = [sum(map(mul, weights, x)) for weights in sets]
+        places = [limit(each >> 16, 2047) for each in sums]
+        bit = self.bit(SQUASH[2048 + (sum(places) >> 1 if said else limit(sum(sums) >> 17, 2047))])
+        for weights, place in zip(sets, places, strict=True):
+            error = rate * (65536 * bit - SQUASH[2048 + place])
+            weights[:] = [limit(w + (each * error + 2**17 >> 18), 2**20) for w, each in zip(weights, x, strict=True)]
+        for slot in slots:  # 18.2
+            slot[0] += ((2**22 - 1) * bit - slot[0]) * ((131072 + slot[1]) // (2 * slot[1] + 3)) >> 16
+            slot[1] += slot[1] < 255
+        return bit
+
+
+class Start(dict):  # 18.7: slots by (kind, input, context), weights by (kind, set)
+    def __init__(self, prior: list[int], mixers: list[list[int]]) -> None:
+        self.prior, self.mixers = prior, mixers
+
+    def __missing__(self, key: tuple[int, ...]) -> list[int]:
+        kind = key[0]
+        if len(key) == 2:
+            self[key] = [*self.mixers[kind]]
+        else:
+            lengths, counts = (((128, 768, 64, 16), (30, 10, 6, 3)), ((48, 9, 1, 24), (10, 3, 1, 2)))[kind == 1]
+            first = 976 * (7 if kind == 1 else max(kind - 1, 0)) + sum(lengths[: key[1]])
+            self[key] = [64 * SQUASH[2048 + 16 * self.prior[first + key[2] % lengths[key[1]]]], counts[key[1]]]
+        return self[key]
+
+
+def level(v: int) -> int:  # 19.3
+    b = (v + 4).bit_length()
+    return 4 * (b - 3) + (v + 4 >> b - 3) % 4
+
+
+class Stage:  # 19.2
+    def __init__(self, n: int, unit: int) -> None:
+        self.weights, self.least = [0] * n, 4096 * unit**2
+
+    def sum(self, inputs: list[int]) -> int:
+        self.inputs = inputs
+        return sum(map(mul, self.weights, inputs)) >> 18
+
+    def learn(self, error: int) -> None:
+        gain = (abs(error) << 24) // (self.least + sum(map(mul, self.inputs, self.inputs))) * (1 if error > 0 else -1)
+        pairs = zip(self.weights, self.inputs, strict=True)
+        self.weights = [limit(weight + (gain * x + 512 >> 10), 2**26) for weight, x in pairs]
+
+
+class Differences:  # 19
+    def __init__(self, stream: bytes) -> None:  # 19.6
+        self.decisions, folder = Decisions(stream), Path(__file__).parent
+        places = [folder / "residual.prior", folder.parent / "sancodec" / "models" / "residual.prior"]
+        prior = next((place.read_bytes() for place in places if place.exists()), b"")
+        demand(hashlib.sha256(prior).hexdigest() == PRIOR, f"it needs residual.prior: SHA-256 {PRIOR}")
+        numbers = Bytes(prior)
+        self.slots = [[(v >> 4 << 10) + 512, v % 16 * 4] for v in numbers.array("u2", 6688).tolist()]
+        self.weights, self.done = (16 * numbers.array("i2", 19 * 36, 8)).tolist(), []
+
+    def node(self, node: int, said: list[int]) -> int:  # 19.5
+        slots = [self.slots[352 * node + (self.sign_slot if node == 1 and i == 1 else s)] for i, s in enumerate(self.at)]
+        return self.decisions.mixed(slots, said, tuple(self.weights[36 * node + each] for each in self.sets), 2)
+
+    def places(self, t: int) -> list[int]:  # 19.4
+        return [limit(limit(t - c, 2**40) * r >> 16, 2047) for c, r in self.experts]
+
+    def widths(self, t: int) -> list[int]:
+        return [limit(limit(t, 2**40) * r >> 16, 2047) for _, r in self.experts]
+
+    def difference(self, middle: int, unit: int, k: int) -> int:  # 19.5
+        edge, step = 128 * unit, 256 * unit << k
+        low, high = self.places(middle - edge), self.places(middle + edge)
+        both = list(zip(low, high, strict=True))
+        if self.node(0, [STRETCH[SQUASH[2048 + b] - SQUASH[2048 + a] >> 4] for a, b in both]):
+            return 0
+        sign = -1 if self.node(1, [limit(SOFTPLUS[2048 + b] - SOFTPLUS[2048 - a], 2047) for a, b in both]) else 1
+        rise, j = [RISE[width] for width in self.widths(step)], 0
+        while j < 24:
+            place = self.places(middle + sign * (edge + j * step))
+            said = [limit(SOFTPLUS[2048 - sign * z] - r, 2047) for z, r in zip(place, rise, strict=True)]
+            if not self.node(min(2 + j, 11), said):
+                break
+            j += 1
+        m = j if j < 24 else 23 + self.decisions.exponential()
+        edge, high, first = edge + m * step, m, 0
+        for i in range(k):
+            step //= 2
+            bounds = [self.places(middle + sign * (edge + each)) for each in (0, 2 * step)]
+            triples = zip(self.widths(step), *bounds, strict=True)
+            said = [limit(w + SOFTPLUS[2048 + sign * a] - SOFTPLUS[2048 + sign * b], 2047) for w, a, b in triples]
+            nodes = 12 + min(high, 2), 15 + 2 * (high > 0) + first
+            bit = first = self.node(nodes[i], said) if i < 2 else self.decisions.bit()
+            m, edge = 2 * m + bit, edge + bit * step
+        return sign * (m + 1)
+
+
 class Segment:
     def __init__(self, payload: bytes, header: SimpleNamespace, models: list[SimpleNamespace]) -> None:  # 5
         bits, self.crc, self.channels = Bits(payload), zlib.crc32(payload), header.channels
         self.first_chunk, self.n_chunks, self.coder = bits.rice(3)
-        demand(self.coder < 2, f"coder {self.coder} is unknown; 0 and 1 can be read")
+        demand(self.coder < 3, f"coder {self.coder} is unknown; 0 to 2 can be read")
         self.kernel_lengths = bits.rice(bits.rice(1)[0])
         for c in self.channels:
-            c.prdn, (c.offset, c.minimum, c.maximum), (_, c.group) = bits.u(32), signed(bits.rice(3)), bits.rice(2)
+            c.prdn, (c.offset, c.minimum, c.maximum), (_, c.group) = bits.u(32), signed(bits.rice(3)).tolist(), bits.rice(2)
             c.lattice, c.is_coded = bits.rice(2) if bits.u(1) else None, bits.u(1)
             if c.is_coded:
                 c.model, c.mantissa, c.exponent = models[bits.rice(1)[0]], bits.u(12), signed(bits.rice(1))[0]
                 c.corrections, n = np.append(0, bits.u([6, 6, 6])), bits.rice(1)[0]
                 c.kernel_exponent, length = signed(bits.rice(min(n, 1))).sum(), self.kernel_lengths[c.group]
                 c.kernels = [signed(bits.rice(length)).cumsum().cumsum() for _ in range(n)]
-            if c.is_coded and self.coder == 1:
+            if c.is_coded and self.coder:
                 c.set, c.scales, has_phases = bits.u(3), signed(bits.rice(len(c.model.strides))).cumsum(), bits.u(1)
                 c.phases = [signed(bits.rice(25)) if has_phases else np.zeros(25, int) for _ in range(c.model.n_phases)]
             c.is_residual = bits.u(1)
             if c.is_residual:
-                c.bound, c.restart, c.shift, n_own, n_references = bits.rice(5)
+                c.bound, c.restart, c.shift, n_own, n_references = bits.rice(5).tolist()
                 c.own, c.references = signed(bits.rice(n_own)), []
                 for source, n in (bits.rice(2) for _ in range(n_references)):
                     c.references.append((source, signed(bits.rice(1))[0], signed(bits.rice(n))))
+                c.near_lags, c.far_lags = bits.rice(2).tolist() if self.coder == 2 else (0, 0)
         self.residual = [c for c in self.channels if c.is_residual]
         if self.residual and self.coder == 1:
             self.exponent, n = bits.rice(2)
@@ -160,14 +298,19 @@ class Segment:
         n_bands = [len(c.model.strides) for c in self.channels if c.is_coded]
         if self.coder == 0 and n_bands:  # 8
             coefficients = coefficients.frames((1, len(n_bands), sum(n_bands))[coefficients.read(1)[0]])
+        if self.coder == 2:  # 18
+            coefficients, self.starts, self.seen = Decisions(coefficients.read()), {}, {}
         for c in self.channels:
             c.n = n_frames * c.per_frame
             c.u = self.approximation(c, coefficients, raw) if c.is_coded else np.zeros(c.n, np.int64)
             c.y = None if c.is_residual else c.u
-        self.read_residuals(file, raw)
-        while waiting := [c for c in self.residual if c.y is None]:  # 11.1
-            c = next(c for c in waiting if all(self.channels[s // 2].y is not None for s, *_ in c.references if s % 2))
-            c.y = self.prediction(c)
+        differences = Differences(file.read()) if self.coder == 2 and self.residual else self.read_residuals(file, raw)
+        while waiting := [c for c in self.residual if c.y is None]:  # 11.1, 19
+            needed = [[self.channels[source // 2] for source, *_ in c.references if source % 2] for c in waiting]
+            ready = [c for c, others in zip(waiting, needed, strict=True) if all(o.y is not None for o in others)]
+            demand(ready, "channels are predicted from each other")
+            for c in ready:
+                c.y = self.learnt(c, differences) if self.coder == 2 else self.prediction(c)
         for c in self.channels:
             x = np.clip(c.y + c.offset, c.minimum, c.maximum)
             if c.lattice is not None and (c.is_coded or c.is_residual):  # 11.4
@@ -203,6 +346,8 @@ class Segment:
         widths, total, beats = circle // c.model.strides, np.zeros(circle), np.zeros(c.n + 2 * length, np.int64)
         if self.coder == 0:
             q = raw.tokens(file, widths)
+        elif self.coder == 2:
+            q = self.levels(c, file, widths.tolist())
         else:
             q = raw.lanes(file, np.repeat(c.scales > 0, widths), c.model.frequencies[c.set], self.classes(c, widths))
         a = np.sign(q) * (128 * np.abs(q) - c.corrections[np.minimum(np.abs(q), 3)])  # 10.1
@@ -217,21 +362,133 @@ class Segment:
         return np.clip(c.offset + (y + 512 >> 10), c.minimum, c.maximum) - c.offset
 
     def classes(self, c: SimpleNamespace, widths: np.ndarray):  # 9; Bits.lanes fills in known magnitudes
-        known, power = [np.zeros(1, np.int64)] * 2, np.array([65536, 77936, 92682, 110218])
+        known = [np.zeros(1, np.int64)] * 2
         direct = (c.model.frequencies[c.set, :, :16] > 0).cumprod(axis=1).sum(axis=1)
         for band, (width, stride) in enumerate(zip(widths, c.model.strides, strict=True)):
             window, g = np.arange(width if c.scales[band] else 0), c.model.weights[c.set, band]
-            centre = window * stride + stride // 2  # 9.1
-            since = centre - np.append(c.starts, -(2**40))[np.searchsorted(c.starts, centre, side="right") - 1]
-            phase = np.minimum(since * 16 // max(self.kernel_lengths[c.group], 1), 24)
-            quarter = c.scales[band] - 41 + 2 * c.phases[c.model.phase_groups[band]]  # 9.2
-            expected = np.minimum(16383, power[quarter % 4] * 2.0 ** (quarter // 4 - 8)).astype(np.int64)
-            total = (expected * g[0] >> 8)[phase]  # 9.3
+            phase, expected = self.expected(c, band, window * stride + stride // 2)
+            total = (expected * g[0] >> 8)[phase // 2]  # 9.3
             for k, middle, aside in (known[-1], g[1], g[2]), (known[-2], 2 * g[3], g[3]):
                 total += (middle * k + aside * (np.roll(k, 1) + np.roll(k, -1)))[window // (width // len(k))]
             rows = np.frexp(np.clip(total, 1, 16383) ** 2)[1] - 1
             known.append(np.zeros(width, np.int64))
             yield rows, direct[rows], np.maximum(0, rows // 2 - 10), known[-1]
+
+    def expected(self, c: SimpleNamespace, band: int, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        since = centre - np.append(c.starts, -(2**40))[np.searchsorted(c.starts, centre, side="right") - 1]
+        phase = np.minimum(since * 32 // max(self.kernel_lengths[c.group], 1), 48)  # 18.4: half of it is that of 9.1
+        quarter = c.scales[band] - 41 + 2 * c.phases[c.model.phase_groups[band]]  # 9.2
+        power = np.array([65536, 77936, 92682, 110218])[quarter % 4]
+        return phase, np.minimum(16383, power * 2.0 ** (quarter // 4 - 8)).astype(np.int64)
+
+    def levels(self, c: SimpleNamespace, stream: Decisions, widths: list[int]) -> np.ndarray:  # 18.4
+        terms, taps, prior, mixers = c.model.mixing[c.set]
+        start = self.starts.setdefault((id(c.model), c.set), Start(prior, mixers))
+        other, rows = self.seen.get((id(c.model), widths[0])), [[], []]
+        for band, (width, stride) in enumerate(zip(widths, c.model.strides.tolist(), strict=True)):
+            row, state, tap, means = [0] * width, 0, [*taps[other is not None][band]], [[0, 0] for _ in range(49)]
+            beside, t = other[band] if other else [], terms[other is not None][band]
+            phases, expected = (each.tolist() for each in self.expected(c, band, np.arange(width) * stride + stride // 2))
+            for window in range(width if c.scales[band] else 0):
+                f, odd = phases[window], state & 1
+                places = [(row, window - lag) for lag in (1, 2, 3, 4)]
+                for each in rows[-1], rows[-2]:
+                    places += [(each, window * len(each) // width + shift) for shift in (0, -1, 1)]
+                places += [(beside, window + shift) for shift in (0, -1, 1)]
+                near = [limit(each[w], 127) if 0 <= w < len(each) else 0 for each, w in places]
+                x = [*(4 * v for v in near), means[f][0] >> 6]
+                r = limit(sum(map(mul, tap, x)) >> 10, 127 * 256)
+                m = [abs(v) for v in near]
+                activity = (expected[f // 2] * t[0] >> 8) + t[1] * m[4] + t[2] * (m[5] + m[6])
+                activity += t[3] * (2 * m[7] + m[8] + m[9]) + t[4] * m[0] + t[5] * m[1]
+                activity += t[6] * m[10] + t[7] * (m[11] + m[12])
+                nearness = bisect((1, 2, 4, 7, 13, 23, 45), 2 * m[0] + m[1] + 2 * m[4] + m[5] + m[6] + m[7])
+                group = c.model.phase_groups[band]
+                k, negative = self.index(stream, start, min(band, 63), f, group, odd, activity, nearness, r, near[:2])
+                v = row[window] = (2 * k - odd if k else 0) * (-1 if negative else 1)
+                state = ((0, 3, 5, 6, 1, 2, 4, 7), (1, 2, 4, 7, 0, 3, 5, 6))[k & 1][state]
+                target, energy = 256 * limit(v, 127), sum(map(mul, x, x))
+                gain = abs(target - r) * 4096 // (energy + 64) * (1 if target > r else -1)
+                tap = [limit(w + (gain * 41 * each >> 14), 2**18) for w, each in zip(tap, x, strict=True)] if energy else tap
+                mean, count = means[f]
+                means[f] = [mean + ((target - mean) * ((131072 + count) // (2 * count + 3)) >> 16), min(count + 1, 32)]
+            rows.append(row)
+        self.seen[id(c.model), widths[0]] = rows[2:]
+        return np.concatenate([np.array(row, np.int64) for row in rows[2:]])
+
+    def index(self, stream, start, band, f, group, odd, expected, nearness, r, own) -> tuple[int, int]:  # 18.5
+        e, shift = max(expected.bit_length() - 3, 0), max(expected.bit_length() - 12, 0)
+        a = expected if expected < 8 else min(63, 4 * e + (expected >> e))
+        part, down = bisect((26, 51, 92, 154, 230, 358, 563, 870, 1331, 2048, 3584), abs(r)), r < 0
+        signs, phase = [2 if v < 0 else int(v > 0) for v in own], 49 * band + f
+        at = [2 * a + odd, 2 * (16 * part + a // 4) + odd, 2 * (32 * band + a // 2) + odd, 2 * (8 * phase + nearness) + odd]
+        at_sign = [2 * (2 * part + down) + odd, 9 * band + 3 * signs[0] + signs[1], phase, 24 * band + 2 * part + down]
+
+        def decide(kind: int) -> int:
+            slots = [start[kind, i, context] for i, context in enumerate(at_sign if kind == 1 else at)]
+            sets = start[kind, 2 * (group % 16) + odd], start[kind, 32 + a // 2 + 32 * odd]
+            return stream.mixed(slots, [], sets, 12)
+
+        high, negative = decide(0), 0
+        if high:
+            negative = decide(1)
+            at[1] += 384 * (negative == down)
+            while high < 20 and decide(1 + min(high, 6)):
+                high += 1
+            high += stream.exponential() - 1 if high == 20 else 0
+        k = stream.bits(shift, high)
+        return k, stream.bit() if k and not high else negative
+
+    def learnt(self, c: SimpleNamespace, coder: Differences) -> np.ndarray:  # 19
+        unit, s, own, u, ys = 2 * c.bound + 1, c.shift, c.own.tolist(), c.u.tolist(), []
+        low, high, has_cascade = c.minimum - c.offset, c.maximum - c.offset, any(u)
+        beside = [self.channels[source // 2] for source, *_ in c.references if source % 2]
+        beside = [o for o in beside if o.is_residual][:2] or [o for o in coder.done if o.n == c.n][-1:]
+        around = [[0] * 4 + o.errors + [0] * 4 for o in beside]
+        near, far = Stage(c.near_lags + 9 * len(beside) if c.near_lags else 0, unit), Stage(c.far_lags, unit)
+        errors, far_errors, h = [0] * c.near_lags, [0] * c.far_lags, u[:1] * len(own)  # 19.1, 19.2
+        fast = slow = nearer = 256 * unit  # 19.3
+        at_slope, mean, last = {}, 1024 * unit, [0, 0]
+        for n, total in enumerate(self.referred(c).tolist()):
+            total = limit(total + sum(map(mul, own, h[: -len(own) - 1 : -1])), 2 ** (34 + s))
+            p0 = total + 2 ** (s - 9) >> s - 8 if s > 8 else total << 8 - s
+            p0 = min(max(p0, 256 * low), 256 * high)
+            p1 = p0 + near.sum(sum((each[n : n + 9] for each in around if c.near_lags), errors[n:]))
+            p2 = min(max(p1 + far.sum(far_errors[n:]), 256 * low), 256 * high)
+
+            k = min(max(((fast + slow) // (2 * unit)).bit_length() - 8, 0), 31)
+            scale = min(max(level((fast + slow) // (2 * unit) >> 2) - 4 * k, 0), 31)
+            row, first, end, factor = (u, n - 2, n + 4, 4) if has_cascade else (ys, n - 1, n, 8)
+            slope = sum(abs(row[i] - row[i - 1]) for i in range(max(first, 1), min(end, c.n)))
+            slope = min(level(factor * slope // unit) // 2, 15)
+            pairs = (p2, fast), (p2, slow), (p0, at_slope.setdefault(slope, slow)), (p1, nearer)  # 19.4
+            coder.experts = [(middle, (355 << 16) // (v + 32 * unit)) for middle, v in pairs]
+            sign, surprise = 0, 0  # 19.5
+            if beside:
+                sizes = [abs(v) for v in around[0][n + 3 : n + 6]]
+                sign, surprise = np.sign(around[0][n + 4]), level(sizes[0] + 2 * sizes[1] + sizes[2]) - level(mean >> 2)
+                surprise, mean = min(max(9 + (surprise >> 1), 1), 15), mean + (16 * sizes[1] - mean >> 7)
+            past, signs = [min(abs(q) >> max(k - 1, 0), 7) for q in last], np.sign(last) + 1
+            coder.at = scale, 32 + 8 * past[0] + past[1], 96 + 8 * surprise + scale // 4, 224 + 8 * slope + scale // 4
+            coder.sign_slot, coder.sets = 32 + 9 * signs[0] + 3 * signs[1] + sign + 1, (min(k, 3), 4 + scale)
+            q = coder.difference(256 * (p2 + 128 >> 8), unit, k)
+            y = min(max((p2 + 128 >> 8) + unit * q, low), high)
+
+            ys.append(y)
+            last, h = [q, last[0]], h if n else [y] * len(own)
+            h.append(y)
+            e0, e1, e2 = (256 * y - p for p in (p0, p1, p2))
+            errors.append(limit(e0 >> 2, 2**24) if n else 0)
+            far_errors.append(limit(e1 >> 2, 2**24) if n else 0)
+            if n:
+                most = min(fast + 32 * unit >> 1, 2**24)
+                near.learn(limit(e1 >> 2, most))
+                far.learn(limit(e2 >> 2, most))
+                fast, slow = fast + (abs(e2) - fast >> 4), slow + (abs(e2) - slow >> (4 if n < 32 else 7))
+                nearer, at_slope[slope] = nearer + (abs(e1) - nearer >> 5), at_slope[slope] + (abs(e0) - at_slope[slope] >> 5)
+        c.errors = errors[c.near_lags :]
+        coder.done.append(c)
+        return np.array(ys, np.int64)
 
     def read_residuals(self, file: Bytes, raw: Bits) -> None:  # 11.3
         contents = file.frames(len(self.residual[:1] if self.coder or file.read(1) == b"\0" else self.residual))
@@ -247,11 +504,15 @@ class Segment:
                 z[z == 255] += raw.rice((z == 255).sum())
                 c.q = signed((z << form) + raw.u(np.full(c.n, form)))
 
-    def prediction(self, c: SimpleNamespace) -> np.ndarray:  # 11.2
-        total, n, n_own = np.full(c.n, 2**c.shift // 2), np.arange(c.n), len(c.own)
+    def referred(self, c: SimpleNamespace) -> np.ndarray:  # 11.2, A
+        total, n = np.zeros(c.n, np.int64), np.arange(c.n)
         for source, first, weights in c.references:
             v = self.channels[source // 2].y if source % 2 else self.channels[source // 2].u
             total += sum(weight * v[np.clip(n - lag, 0, c.n - 1)] for lag, weight in enumerate(weights, first))
+        return total
+
+    def prediction(self, c: SimpleNamespace) -> np.ndarray:  # 11.2
+        total, n_own = self.referred(c) + 2**c.shift // 2, len(c.own)
         restart = min(c.restart, c.n) if n_own else 1
         starts, q = n[::restart], (2 * c.bound + 1) * c.q  # blocks are decoded side by side: (position, block)
         total, step = (np.pad(each, (0, -c.n % restart)).reshape(-1, restart).T for each in (total, q))

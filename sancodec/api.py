@@ -177,7 +177,9 @@ def _source_of(signal: NDArray[Any] | FrameSource, sampling_rate_hz: float | Fra
     return recording_of(signal, sampling_rate_hz=sampling_rate_hz)
 
 
-def decompress(blob: bytes, *, models: tuple[Model, ...] = (), engine: Engine | None = None) -> NDArray[Any]:
+def decompress(
+    blob: bytes, *, models: tuple[Model, ...] = (), engine: Engine | None = None, threads: int | None = None
+) -> NDArray[Any]:
     """Decode a container to an array: of shape and dtype as given; recordings as int32 ``(channel, sample)``.
 
     Raises
@@ -187,10 +189,12 @@ def decompress(blob: bytes, *, models: tuple[Model, ...] = (), engine: Engine | 
     InvalidSignalError
         When channels have different sampling rates; use `decompress_recording`.
     """
-    return stacked(decompress_recording(blob, models=models, engine=engine))
+    return stacked(decompress_recording(blob, models=models, engine=engine, threads=threads))
 
 
-def decompress_recording(blob: bytes, *, models: tuple[Model, ...] = (), engine: Engine | None = None) -> Recording:
+def decompress_recording(
+    blob: bytes, *, models: tuple[Model, ...] = (), engine: Engine | None = None, threads: int | None = None
+) -> Recording:
     """Decode a container to a `Recording`.
 
     Raises
@@ -198,7 +202,8 @@ def decompress_recording(blob: bytes, *, models: tuple[Model, ...] = (), engine:
     FormatError
         When the bytes are damaged.
     """
-    return RecordingReader(io.BytesIO(blob), engine=engine or default_engine(), models=models).read()
+    reader = RecordingReader(io.BytesIO(blob), engine=engine or default_engine(), models=models, threads=threads)
+    return reader.read()
 
 
 def open_recording(

@@ -81,7 +81,7 @@ def _max_error(ctx: click.Context, parameter: click.Parameter, value: str | None
     type=click.IntRange(1, 9),
     default=5,
     show_default=True,
-    help="1 fast (bank only, zstd -3), 3 beat layer and zstd -19, 5 smallest so far (class coder).",
+    help="1 fast (bank only, zstd -3), 3 beat layer and zstd -19, 5 class coder, 7 mixing coder, 9 smallest.",
 )
 @click.option(
     "--chunk",
@@ -101,7 +101,7 @@ def _max_error(ctx: click.Context, parameter: click.Parameter, value: str | None
 )
 @click.option("--header", metavar="FILE.hea", help="WFDB header of the signal file on standard input.")
 @click.option("--embed-model", is_flag=True, help="Carry the kernel models inside the file.")
-@click.option("-T", "--threads", type=click.IntRange(min=1), help="Threads; one per processor by default.")
+@options.threads
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist; write to terminals.")
 @options.model
 @options.engine

@@ -64,6 +64,7 @@ _SUFFIXES = {"npy": ".npy", "csv": ".csv"}
 @click.option(
     "--salvage", "is_salvage", is_flag=True, help="Restore what is left of damaged files; exit status 1 if any is lost."
 )
+@options.threads
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist; write to terminals.")
 @options.model
 @options.engine
@@ -76,6 +77,7 @@ def command(
     end_s: Fraction | None,
     channels: tuple[str, ...],
     is_salvage: bool,
+    threads: int | None,
     force: bool,
     model_names: tuple[str, ...],
     engine_name: str,
@@ -110,7 +112,7 @@ def command(
     def one(name: str) -> None:
         with open_container(name) as file, _hint(file, is_salvage), progress(shown(name), quiet=quiet) as report:
             engine, models = options.engine_of(engine_name), options.models_of(model_names)
-            reader = _reader(file, engine, models, is_salvage=is_salvage)
+            reader = _reader(file, engine, models, threads, is_salvage=is_salvage)
             excerpt = excerpt_of(reader.header, start_s=start_s, end_s=end_s, names=channels)
             options.tell_if_slow(excerpt, quiet=quiet)
             pieces = pieces_of(reader, excerpt, report)
@@ -137,7 +139,7 @@ def command(
 
 
 def _reader(
-    file: BinaryIO, engine: Engine, models: tuple[Model, ...], *, is_salvage: bool
+    file: BinaryIO, engine: Engine, models: tuple[Model, ...], threads: int | None, *, is_salvage: bool
 ) -> RecordingReader | SalvageReader:
     if is_salvage:
         from sancodec.codec.salvage import salvage
@@ -145,7 +147,7 @@ def _reader(
         return salvage(file, engine=engine, models=models)
     from sancodec.codec.decoder import RecordingReader
 
-    return RecordingReader(file, engine=engine, models=models)
+    return RecordingReader(file, engine=engine, models=models, threads=threads)
 
 
 @contextmanager

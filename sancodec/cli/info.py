@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sancodec.codec.promise import Promise
     from sancodec.codec.synthesis import ChannelCoding
 
-_CODERS = {0: "zstd tokens", 1: "class coder"}
+_CODERS = {0: "zstd tokens", 1: "class coder", 2: "mixing coder"}
 
 
 @click.command("info")

@@ -46,6 +46,12 @@ def model(function: Function) -> Function:
     )(function)
 
 
+def threads(function: Function) -> Function:
+    """``-T/--threads``."""
+    option = click.option("-T", "--threads", type=click.IntRange(min=1), help="Threads; one per processor by default.")
+    return option(function)
+
+
 def engine_of(name: str) -> Engine:
     """The engine that ``--engine`` names."""
     if name == "onnx":

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sancodec.codec import quantiser
 from sancodec.codec.cascade_encoder import beat_sums_of, cascade_coding, quantise_parts
 from sancodec.codec.channel import ChannelJob, Choice, PreparedChannel
+from sancodec.codec.kernels import Model
 from sancodec.codec.missing import filled_integers
 from sancodec.codec.quantiser import Step
 from sancodec.codec.residual import corrections
@@ -54,10 +55,11 @@ def _steps(bound: int, noise: float) -> list[float]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CascadeAt:
-    """A choice of cascade and its step in stored units."""
+    """A choice of cascade, its step in stored units, and the bits that it takes with its residual layer, if known."""
 
     choice: Choice
     step: float
+    bits: float
 
 
 def choose_cascade(job: ChannelJob, choice: Choice, *, bound: int) -> CascadeAt | None:
@@ -69,22 +71,19 @@ def choose_cascade(job: ChannelJob, choice: Choice, *, bound: int) -> CascadeAt 
     parts = [each.ravel() for each in beat_sums_of(job, choice.cascade) if each is not None]
     beat_sum = np.concatenate(parts)[at] if parts else None
 
-    def bits_of(tried: CascadeAt) -> float:
-        cascade = _cascade_at(job, tried, beat_sum)
+    def tried(model: Model, step: float) -> CascadeAt:
+        each = CascadeAt(replace(choice, model=model), step, np.inf)
+        cascade = _cascade_at(job, each, beat_sum)
         if cascade is None:
-            return np.inf
+            return each
         bits, rows = cascade
         with_rows = replace(pieces, approximations={job.index: rows.astype(np.float64)})
-        return bits + residual_bits(job, with_rows, bound)
+        return replace(each, bits=bits + residual_bits(job, with_rows, bound))
 
-    options = {CascadeAt(choice, step): 0.0 for step in _steps(bound, job.noise)}
-    options = {each: bits_of(each) for each in options}
-    best = min(options, key=lambda each: options[each])
-    for model in choice.others:
-        other = CascadeAt(replace(choice, model=model), best.step)
-        options[other] = bits_of(other)
-    best = min(options, key=lambda each: options[each])
-    return best if options[best] < residual_bits(job, pieces, bound) else None
+    best = min((tried(choice.model, step) for step in _steps(bound, job.noise)), key=lambda each: each.bits)
+    others = [tried(model, best.step) for model in choice.others]
+    best = min([best, *others], key=lambda each: each.bits)
+    return best if best.bits < residual_bits(job, pieces, bound) else None
 
 
 def residual_bits(job: ChannelJob, pieces: Pieces, bound: int) -> float:

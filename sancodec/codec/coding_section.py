@@ -311,7 +311,8 @@ def read_residual_coding(reader: BitReader, coder: int) -> ResidualCoding:
     near_lags, far_lags = reader.rice(2).tolist() if coder == CODER_MIXED else (0, 0)
     if near_lags > MAX_NEAR_LAGS or far_lags > MAX_FAR_LAGS:
         raise LimitExceededError(
-            f"adaptive stages of {near_lags} and {far_lags} lags; at most {MAX_NEAR_LAGS} and {MAX_FAR_LAGS} are allowed"
+            f"adaptive stages of {near_lags} and {far_lags} lags; "
+            f"at most {MAX_NEAR_LAGS} and {MAX_FAR_LAGS} are allowed"
         )
     coding = ResidualCoding(bound, restart, shift, own, tuple(references), near_lags, far_lags)
     if coding.weight_sum > MAX_WEIGHT_SUM:

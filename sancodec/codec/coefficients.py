@@ -17,6 +17,7 @@ from sancodec.codec.event_stream import ChunkEvents
 from sancodec.codec.header import CODER_CLASS, CODER_MIXED, Header
 from sancodec.codec.kernels import Model
 from sancodec.codec.level_coder import LevelUnit, as_quantised, decode_levels, fine_phases
+from sancodec.codec.parallel import Threads
 from sancodec.codec.quantiser import Quantised
 from sancodec.codec.rans import EncodedStream
 from sancodec.codec.residual_stream import CodedResidual
@@ -63,7 +64,8 @@ class CodedUnit:
 class CoefficientDecoder:
     """Decodes units under one CODING section."""
 
-    def __init__(self, coding: SegmentCoding, header: Header, models: tuple[Model, ...]) -> None:
+    def __init__(self, coding: SegmentCoding, header: Header, models: tuple[Model, ...], threads: Threads) -> None:
+        self._threads = threads
         self._coding = coding
         self._header = header
         self._models = models
@@ -148,15 +150,18 @@ class CoefficientDecoder:
         by_chunk: dict[int, list[CodedUnit]] = {}
         for unit in units:
             by_chunk.setdefault(unit.chunk.index, []).append(unit)
-        result: list[Quantised] = []
-        for index, members in by_chunk.items():
+
+        def levels_of(members: list[CodedUnit]) -> list[Quantised]:
             levels = [self._level_unit(unit) for unit in members]
             try:
                 decode_levels(levels, members[0].chunk.mixed)
             except FormatError as error:
-                raise type(error)(f"chunk {index}: {error}") from None
-            result += [as_quantised(each) for each in levels]
-        return result, {}
+                raise type(error)(f"chunk {members[0].chunk.index}: {error}") from None
+            return [as_quantised(each) for each in levels]
+
+        # Units come chunk after chunk.
+        found = self._threads.map(levels_of, list(by_chunk.values()))
+        return [quantised for of_chunk in found for quantised in of_chunk], {}
 
     def _level_unit(self, unit: CodedUnit) -> LevelUnit:
         model, circle = self._model(unit.channel), padded_length(self._model(unit.channel), self._length(unit))

@@ -18,6 +18,7 @@ from sancodec.codec.container import ContainerReader, Section, SectionType, Segm
 from sancodec.codec.header import MAX_MODELS, Header, decode_header
 from sancodec.codec.kernels import Model, decode_model
 from sancodec.codec.models import model_by_sha256
+from sancodec.codec.parallel import Threads
 from sancodec.codec.recording import Recording
 from sancodec.codec.segment_decoder import SegmentDecoder
 from sancodec.codec.synthesis import ChannelCoding, Engine
@@ -44,6 +45,8 @@ class RecordingReader:
         Seekable binary file.
     models
         Models to look in before those that ship.
+    threads
+        For decoding; one per processor by default.
 
     Raises
     ------
@@ -53,8 +56,11 @@ class RecordingReader:
         When a bank is not at hand.
     """
 
-    def __init__(self, file: BinaryIO, *, engine: Engine, models: tuple[Model, ...] = ()) -> None:
+    def __init__(
+        self, file: BinaryIO, *, engine: Engine, models: tuple[Model, ...] = (), threads: int | None = None
+    ) -> None:
         self._engine = engine
+        self._threads = Threads(threads)
         self.container = ContainerReader(file)
         sections, _ = self.container.leading_sections()
         kinds = [section.kind for section in sections]
@@ -153,7 +159,7 @@ class RecordingReader:
         return self._decoders[segment]
 
     def _decoder_of(self, section: Section, first_chunk: int) -> SegmentDecoder:
-        decoder = SegmentDecoder(section.payload, self.header, self.models, self._engine)
+        decoder = SegmentDecoder(section.payload, self.header, self.models, self._engine, self._threads)
         if decoder.coding.first_chunk != first_chunk:
             raise CorruptError(
                 f"section CODING at byte {section.offset}: it says that it is for chunk {decoder.coding.first_chunk}; "

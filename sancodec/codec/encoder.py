@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -25,6 +25,8 @@ from sancodec.codec.header import (
     encode_header,
 )
 from sancodec.codec.kernels import Model
+from sancodec.codec.native import warn_if_slow
+from sancodec.codec.progress import Progress, share_of
 from sancodec.codec.promise import Promise
 from sancodec.codec.quality import ChannelQuality, QualityTotals
 from sancodec.codec.recording import FrameSource, Recording
@@ -46,8 +48,6 @@ _CLASSES = EncoderSettings(CODER_CLASS, 19, (0, 1, 2, 4, 8), 0.11)
 _MIXED = EncoderSettings(CODER_MIXED, 19, (0, 1, 2, 4, 8), 0.11, stages=((0, 0), (32, 16)))
 _SMALLEST = replace(_MIXED, stages=((0, 0), (32, 16), (32, 256)))
 _LEVELS = {1: _FAST, 2: _FAST, 3: _TOKENS, 4: _TOKENS, 5: _CLASSES, 6: _CLASSES, 9: _SMALLEST}
-
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +144,7 @@ def encode_recording(
     if not source.n_frames:
         raise InvalidSignalError("the recording has no samples; there is nothing to compress")
     settings = settings_of(level)
+    warn_if_slow(source.n_frames * sum(channel.samples_per_frame for channel in source.channels))
     chunk_frames = chunk_frames_of(source, chunk_s, promises)
     check_chunk_size(source.channels, chunk_frames)
     spans = _segment_spans(source, chunk_frames, segment_samples)
@@ -177,12 +178,8 @@ def encode_recording(
                 pool,
                 hints,
             )
-            encoded = encode_segment(
-                job,
-                lambda fraction, first=first, last=last: report(  # type: ignore[misc]
-                    (first + 0.9 * fraction * (last - first)) / source.n_frames
-                ),
-            )
+            share = share_of(report, first / source.n_frames, (first + 0.9 * (last - first)) / source.n_frames)
+            encoded = encode_segment(job, share)
             if number == 0:
                 if len(spans) == 1:
                     named = tuple(model for model in models if model in encoded.models)

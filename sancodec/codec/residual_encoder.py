@@ -139,12 +139,12 @@ def _held(job: ResidualJob) -> ResidualCoding:
     return ResidualCoding(job.bound, job.restart, 0, np.ones(1, np.int64), ())
 
 
-def plan_together(jobs: Sequence[ResidualJob]) -> dict[int, ResidualCoding]:
+def plan_together(jobs: Sequence[ResidualJob]) -> dict[int, Fit]:
     """Predictions of channels of one rate from themselves and from each other."""
     pieces = pieces_of(jobs)
     correlation = slope_correlation(pieces, [job.channel for job in jobs])
     n_references = min(_MAX_CHANNELS_REFERRED, MAX_SEGMENT_REFERENCES // len(jobs) - 2)
-    planned: dict[int, ResidualCoding] = {}
+    planned: dict[int, Fit] = {}
     known: list[int] = []
     for position in channel_order(correlation):
         job = jobs[position]
@@ -155,13 +155,14 @@ def plan_together(jobs: Sequence[ResidualJob]) -> dict[int, ResidualCoding]:
             sets += _with_channels(job, [jobs[known[index]].channel for index in told])
         known.append(position)
         fit = best_fit(pieces, channel, sets, bound=job.bound, restart=job.restart)
-        planned[channel] = fit.coding
+        planned[channel] = fit
         if job.approximation is None and _stands_still(pieces.samples[channel]):
             alone = best_fit(pieces, channel, sets[:1], bound=job.bound, restart=job.restart)
             # What a normal distribution says of both tells what the others add to what was really coded.
             fitted_bits = expected_bits(job, alone.coding, pieces) - (alone.bits - fit.bits)
-            if expected_bits(job, _held(job), pieces) < fitted_bits:
-                planned[channel] = _held(job)
+            held_bits = expected_bits(job, _held(job), pieces)
+            if held_bits < fitted_bits:
+                planned[channel] = Fit(_held(job), held_bits)
     return planned
 
 

@@ -17,6 +17,7 @@ from sancodec.codec.coefficients import ChunkStreams, CodedUnit, CoefficientDeco
 from sancodec.codec.header import CODER_CLASS, CODER_MIXED, CODER_ZSTD, Header
 from sancodec.codec.kernels import Model
 from sancodec.codec.missing import mask_of
+from sancodec.codec.parallel import Threads
 from sancodec.codec.quantiser import Quantised, amplitudes_of
 from sancodec.codec.rans import EncodedStream
 from sancodec.codec.residual_mixing import MixedChannel, decode_chunk
@@ -34,7 +35,10 @@ class SegmentDecoder:
         When the section is damaged.
     """
 
-    def __init__(self, content: bytes, header: Header, models: tuple[Model, ...], engine: Engine) -> None:
+    def __init__(
+        self, content: bytes, header: Header, models: tuple[Model, ...], engine: Engine, threads: Threads | None = None
+    ) -> None:
+        self._threads = threads or Threads()
         self._header = header
         self._models = models
         self._engine = engine
@@ -46,7 +50,7 @@ class SegmentDecoder:
             index: coding.residual for index, coding in enumerate(self.codings) if coding.residual is not None
         }
         self._levels = residual.decoding_levels(self._residuals)
-        self._coefficients = CoefficientDecoder(self.coding, header, models)
+        self._coefficients = CoefficientDecoder(self.coding, header, models, self._threads)
 
     def value_ranges(self) -> list[tuple[int, int]]:
         """Range of the decoded values of each channel that are not missing."""
@@ -228,26 +232,43 @@ class SegmentDecoder:
         """Samples before missing ones are marked, by position in the batch and channel."""
         samples = dict(approximations)
         order = [channel for level in self._levels for channel in level]
-        for number, chunk in enumerate(batch) if order else ():
-            channels, others = [], {}
-            for index, coding in enumerate(self.codings):
-                if coding.model is not None and coding.residual is None:
-                    others[index] = approximations[number, index].astype(np.int64) - coding.offset
-            for index in order:
-                coding, residual_coding = self.codings[index], self._residuals[index]
-                length = chunk.n_frames * self._header.channels[index].samples_per_frame
-                rows = np.zeros(length, np.int64)
-                if coding.model is not None:
-                    rows += approximations[number, index] - np.int64(coding.offset)
-                low, high = coding.minimum - coding.offset, coding.maximum - coding.offset
-                channels.append(MixedChannel(index, residual_coding, low, high, rows))
+        offsets = [self.codings[index].offset for index in order]
+
+        def decoded(number: int) -> list[NDArray[np.int64]]:
+            chunk = batch[number]
+            channels, others = self._planes(chunk, number, order, approximations)
             try:
-                decoded = decode_chunk(channels, chunk.residual_content, others)
+                return decode_chunk(channels, chunk.residual_content, others)
             except FormatError as error:
                 raise type(error)(f"chunk {chunk.index}: {error}") from None
-            for index, row in zip(order, decoded, strict=True):
-                samples[number, index] = (row + self.codings[index].offset).astype(np.int32)
+
+        for number, rows in enumerate(self._threads.map(decoded, range(len(batch))) if order else ()):
+            for index, offset, row in zip(order, offsets, rows, strict=True):
+                samples[number, index] = (row + offset).astype(np.int32)
         return samples
+
+    def _planes(
+        self,
+        chunk: ChunkStreams,
+        number: int,
+        order: list[int],
+        approximations: Mapping[tuple[int, int], NDArray[np.int32]],
+    ) -> tuple[list[MixedChannel], dict[int, NDArray[np.int64]]]:
+        """Residual channels in decoding order, and what the other channels with a cascade decode to."""
+        channels = []
+        for index in order:
+            coding = self.codings[index]
+            rows = np.zeros(chunk.n_frames * self._header.channels[index].samples_per_frame, np.int64)
+            if coding.model is not None:
+                rows += approximations[number, index] - np.int64(coding.offset)
+            low, high = coding.minimum - coding.offset, coding.maximum - coding.offset
+            channels.append(MixedChannel(index, self._residuals[index], low, high, rows))
+        others = {
+            index: approximations[number, index] - np.int64(coding.offset)
+            for index, coding in enumerate(self.codings)
+            if coding.model is not None and coding.residual is None
+        }
+        return channels, others
 
     def _with_residuals(
         self,
