@@ -5,7 +5,7 @@
 
 A table stands between ``<!-- table FILE KIND -->`` and ``<!-- end table -->``. FILE is in benchmarks/results. KIND is
 one of prdn, max_error, lossless (ratios), over (sancodec over the yardsticks), records (ratios record by record),
-processes, in_process (speed), engines, random_access, long_recording and environment.
+processes, in_process (speed), coder_alone, engines, random_access, long_recording and environment.
 """
 
 from __future__ import annotations
@@ -146,6 +146,18 @@ def engines(result: Result) -> str:
     return _table(["engine against NumPy", "records", "containers", "decoded integers identical"], rows)
 
 
+def coder_alone(result: Result) -> str:
+    parts = ["encode coefficients", "decode coefficients", "encode residuals", "decode residuals"]
+    rows = [
+        [
+            row["promise"],
+            *(f"{row['megasamples_per_s'][part]:.1f}" if part in row["megasamples_per_s"] else "–" for part in parts),
+        ]
+        for row in result["coder_alone"]
+    ]
+    return _table(["Msamples/s, one thread", *parts], rows)
+
+
 def random_access(result: Result) -> str:
     """Largest share of the file over all records and starts, and the median and largest time."""
     groups: dict[tuple[str, int], list[Result]] = {}
@@ -202,6 +214,7 @@ KINDS: dict[str, Callable[[Result], str]] = {
     "records": by_record,
     "processes": processes,
     "in_process": in_process,
+    "coder_alone": coder_alone,
     "engines": engines,
     "random_access": random_access,
     "long_recording": long_recording,

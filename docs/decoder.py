@@ -67,10 +67,9 @@ class Bytes(io.BytesIO):
         model.strides = np.concatenate([[stride] * len(weights) for stride, _, weights in model.groups])
         n_sets, n_bands = self.read(1)[0], len(model.strides)
         model.weights, model.phase_groups = self.array("u2", n_sets, n_bands, 4), self.array("u1", n_bands)
-        model.frequencies, model.n_phases, model.mixing = self.array("u2", n_sets, 28, 17), max(model.phase_groups) + 1, []
-        for _ in range(n_sets):
-            terms, taps = self.array("u2", 2, n_bands, 8).tolist(), (16 * self.array("i2", 2, n_bands, 14)).tolist()
-            model.mixing.append((terms, taps, self.array("i1", 6914).tolist(), (16 * self.array("i2", 8, 4)).tolist()))
+        model.frequencies, model.n_phases = self.array("u2", n_sets, 28, 17), max(model.phase_groups) + 1
+        forms = ("u2", 2, n_bands, 8), ("i2", 2, n_bands, 14), ("i1", 6914), ("i2", 8, 4)
+        model.mixing = [[self.array(*form).tolist() for form in forms] for _ in range(n_sets)]
         return model
 
 
@@ -166,7 +165,7 @@ class Decisions:
             n += 1
         return self.bits(n, 1)
 
-    def mixed(self, slots: list[list[int]], said: list[int], sets: tuple[list[int], list[int]], rate: int) -> int:
+    def mixed(self, slots: list[list[int]], said: list[int], sets: list[list[int]], rate: int) -> int:
         x = [STRETCH[probability >> 10] for probability, _ in slots] + said  # 18.6
         sums = [sum(map(mul, weights, x)) for weights in sets]
         places = [limit(each >> 16, 2047) for each in sums]
@@ -180,18 +179,16 @@ class Decisions:
         return bit
 
 
-class Start(dict):  # 18.7: slots by (kind, input, context), weights by (kind, set)
-    def __init__(self, prior: list[int], mixers: list[list[int]]) -> None:
-        self.prior, self.mixers = prior, mixers
-
+class Start(dict):  # 18.7, slots by (kind, input, context), weights by (kind, set)
     def __missing__(self, key: tuple[int, ...]) -> list[int]:
-        kind = key[0]
-        if len(key) == 2:
-            self[key] = [*self.mixers[kind]]
-        else:
-            lengths, counts = (((128, 768, 64, 16), (30, 10, 6, 3)), ((48, 9, 1, 24), (10, 3, 1, 2)))[kind == 1]
-            first = 976 * (7 if kind == 1 else max(kind - 1, 0)) + sum(lengths[: key[1]])
-            self[key] = [64 * SQUASH[2048 + 16 * self.prior[first + key[2] % lengths[key[1]]]], counts[key[1]]]
+        kind, lengths, counts = key[0], (128, 768, 64, 16), (30, 10, 6, 3)
+        self[key] = [16 * weight for weight in self.mixers[kind]]
+        if len(key) == 3:
+            first = 976 * (kind - (kind > 1))
+            if kind == 1:
+                first, lengths, counts = 6832, (48, 9, 1, 24), (10, 3, 1, 2)
+            prior = self.prior[first + sum(lengths[: key[1]]) + key[2] % lengths[key[1]]]
+            self[key] = [64 * SQUASH[2048 + 16 * prior], counts[key[1]]]
         return self[key]
 
 
@@ -209,7 +206,7 @@ class Stage:  # 19.2
         return sum(map(mul, self.weights, inputs)) >> 18
 
     def learn(self, error: int) -> None:
-        gain = (abs(error) << 24) // (self.least + sum(map(mul, self.inputs, self.inputs))) * (1 if error > 0 else -1)
+        gain = (abs(error) << 24) // (self.least + sum(x * x for x in self.inputs)) * (1 if error > 0 else -1)
         pairs = zip(self.weights, self.inputs, strict=True)
         self.weights = [limit(weight + (gain * x + 512 >> 10), 2**26) for weight, x in pairs]
 
@@ -225,38 +222,38 @@ class Differences:  # 19
         self.weights, self.done = (16 * numbers.array("i2", 19 * 36, 8)).tolist(), []
 
     def node(self, node: int, said: list[int]) -> int:  # 19.5
-        slots = [self.slots[352 * node + (self.sign_slot if node == 1 and i == 1 else s)] for i, s in enumerate(self.at)]
-        return self.decisions.mixed(slots, said, tuple(self.weights[36 * node + each] for each in self.sets), 2)
+        slots = [self.slots[352 * node + each] for each in (self.sign_at if node == 1 else self.at)]
+        return self.decisions.mixed(slots, said, [self.weights[36 * node + each] for each in self.sets], 2)
 
     def places(self, t: int) -> list[int]:  # 19.4
-        return [limit(limit(t - c, 2**40) * r >> 16, 2047) for c, r in self.experts]
+        return [limit(limit(t - middle, 2**40) * inverse >> 16, 2047) for middle, inverse in self.experts]
 
     def widths(self, t: int) -> list[int]:
-        return [limit(limit(t, 2**40) * r >> 16, 2047) for _, r in self.experts]
+        return [limit(limit(t, 2**40) * inverse >> 16, 2047) for _, inverse in self.experts]
 
     def difference(self, middle: int, unit: int, k: int) -> int:  # 19.5
-        edge, step = 128 * unit, 256 * unit << k
-        low, high = self.places(middle - edge), self.places(middle + edge)
-        both = list(zip(low, high, strict=True))
+        edge, step, m = 128 * unit, 256 * unit << k, 0
+        both = list(zip(self.places(middle - edge), self.places(middle + edge), strict=True))
         if self.node(0, [STRETCH[SQUASH[2048 + b] - SQUASH[2048 + a] >> 4] for a, b in both]):
             return 0
         sign = -1 if self.node(1, [limit(SOFTPLUS[2048 + b] - SOFTPLUS[2048 - a], 2047) for a, b in both]) else 1
-        rise, j = [RISE[width] for width in self.widths(step)], 0
-        while j < 24:
-            place = self.places(middle + sign * (edge + j * step))
-            said = [limit(SOFTPLUS[2048 - sign * z] - r, 2047) for z, r in zip(place, rise, strict=True)]
+        for j in range(24):
+            pairs = zip(self.places(middle + sign * edge), self.widths(step), strict=True)
+            said = [limit(SOFTPLUS[2048 - sign * place] - RISE[width], 2047) for place, width in pairs]
             if not self.node(min(2 + j, 11), said):
                 break
-            j += 1
-        m = j if j < 24 else 23 + self.decisions.exponential()
-        edge, high, first = edge + m * step, m, 0
+            m, edge = m + 1, edge + step
+        if m == 24:
+            m = 23 + self.decisions.exponential()
+            edge += step * (m - 24)
+        high = m
         for i in range(k):
             step //= 2
-            bounds = [self.places(middle + sign * (edge + each)) for each in (0, 2 * step)]
-            triples = zip(self.widths(step), *bounds, strict=True)
-            said = [limit(w + SOFTPLUS[2048 + sign * a] - SOFTPLUS[2048 + sign * b], 2047) for w, a, b in triples]
-            nodes = 12 + min(high, 2), 15 + 2 * (high > 0) + first
-            bit = first = self.node(nodes[i], said) if i < 2 else self.decisions.bit()
+            bounds = zip(self.places(middle + sign * edge), self.places(middle + sign * (edge + 2 * step)), strict=True)
+            rises = [SOFTPLUS[2048 + sign * a] - SOFTPLUS[2048 + sign * b] for a, b in bounds]
+            said = [limit(width + rise, 2047) for width, rise in zip(self.widths(step), rises, strict=True)]
+            node = 15 + 2 * (high > 0) + m % 2 if i else 12 + min(high, 2)
+            bit = self.node(node, said) if i < 2 else self.decisions.bit()
             m, edge = 2 * m + bit, edge + bit * step
         return sign * (m + 1)
 
@@ -268,8 +265,8 @@ class Segment:
         demand(self.coder < 3, f"coder {self.coder} is unknown; 0 to 2 can be read")
         self.kernel_lengths = bits.rice(bits.rice(1)[0])
         for c in self.channels:
-            c.prdn, (c.offset, c.minimum, c.maximum), (_, c.group) = bits.u(32), signed(bits.rice(3)).tolist(), bits.rice(2)
-            c.lattice, c.is_coded = bits.rice(2) if bits.u(1) else None, bits.u(1)
+            c.prdn, (c.offset, c.minimum, c.maximum) = bits.u(32), signed(bits.rice(3)).tolist()
+            c.group, c.lattice, c.is_coded = bits.rice(2)[1], bits.rice(2) if bits.u(1) else None, bits.u(1)
             if c.is_coded:
                 c.model, c.mantissa, c.exponent = models[bits.rice(1)[0]], bits.u(12), signed(bits.rice(1))[0]
                 c.corrections, n = np.append(0, bits.u([6, 6, 6])), bits.rice(1)[0]
@@ -382,51 +379,50 @@ class Segment:
         return phase, np.minimum(16383, power * 2.0 ** (quarter // 4 - 8)).astype(np.int64)
 
     def levels(self, c: SimpleNamespace, stream: Decisions, widths: list[int]) -> np.ndarray:  # 18.4
-        terms, taps, prior, mixers = c.model.mixing[c.set]
-        start = self.starts.setdefault((id(c.model), c.set), Start(prior, mixers))
         other, rows = self.seen.get((id(c.model), widths[0])), [[], []]
-        for band, (width, stride) in enumerate(zip(widths, c.model.strides.tolist(), strict=True)):
-            row, state, tap, means = [0] * width, 0, [*taps[other is not None][band]], [[0, 0] for _ in range(49)]
-            beside, t = other[band] if other else [], terms[other is not None][band]
-            phases, expected = (each.tolist() for each in self.expected(c, band, np.arange(width) * stride + stride // 2))
-            for window in range(width if c.scales[band] else 0):
-                f, odd = phases[window], state & 1
-                places = [(row, window - lag) for lag in (1, 2, 3, 4)]
-                for each in rows[-1], rows[-2]:
-                    places += [(each, window * len(each) // width + shift) for shift in (0, -1, 1)]
-                places += [(beside, window + shift) for shift in (0, -1, 1)]
-                near = [limit(each[w], 127) if 0 <= w < len(each) else 0 for each, w in places]
-                x = [*(4 * v for v in near), means[f][0] >> 6]
-                r = limit(sum(map(mul, tap, x)) >> 10, 127 * 256)
-                m = [abs(v) for v in near]
-                activity = (expected[f // 2] * t[0] >> 8) + t[1] * m[4] + t[2] * (m[5] + m[6])
-                activity += t[3] * (2 * m[7] + m[8] + m[9]) + t[4] * m[0] + t[5] * m[1]
-                activity += t[6] * m[10] + t[7] * (m[11] + m[12])
+        trellis = (0, 3, 5, 6, 1, 2, 4, 7), (1, 2, 4, 7, 0, 3, 5, 6)
+        terms, taps, prior, mixers = c.model.mixing[c.set]
+        start = self.starts.setdefault((id(c.model), c.set), Start())
+        start.prior, start.mixers, h = prior, mixers, other is not None
+        for b, (width, stride) in enumerate(zip(widths, c.model.strides.tolist(), strict=True)):
+            row, state, means, t = [0] * width, 0, [(0, 0)] * 49, terms[h][b]
+            tap, beside = [16 * weight for weight in taps[h][b]], other[b] if h else []
+            centres, group = np.arange(width) * stride + stride // 2, c.model.phase_groups[b]
+            phases, expected = (each.tolist() for each in self.expected(c, b, centres))
+            for w in range(width if c.scales[b] else 0):
+                f, odd, places = phases[w], state & 1, [(row, w - 1), (row, w - 2), (row, w - 3), (row, w - 4)]
+                for each in rows[-1], rows[-2], beside:
+                    at = w * len(each) // width
+                    places += [(each, at), (each, at - 1), (each, at + 1)]
+                near = [limit(each[at], 127) if 0 <= at < len(each) else 0 for each, at in places]
+                x, m = [*(4 * v for v in near), means[f][0] >> 6], [abs(v) for v in near]
+                sums = m[4], m[5] + m[6], 2 * m[7] + m[8] + m[9], m[0], m[1], m[10], m[11] + m[12]
+                activity = (expected[f // 2] * t[0] >> 8) + sum(map(mul, t[1:], sums))
                 nearness = bisect((1, 2, 4, 7, 13, 23, 45), 2 * m[0] + m[1] + 2 * m[4] + m[5] + m[6] + m[7])
-                group = c.model.phase_groups[band]
-                k, negative = self.index(stream, start, min(band, 63), f, group, odd, activity, nearness, r, near[:2])
-                v = row[window] = (2 * k - odd if k else 0) * (-1 if negative else 1)
-                state = ((0, 3, 5, 6, 1, 2, 4, 7), (1, 2, 4, 7, 0, 3, 5, 6))[k & 1][state]
-                target, energy = 256 * limit(v, 127), sum(map(mul, x, x))
-                gain = abs(target - r) * 4096 // (energy + 64) * (1 if target > r else -1)
-                tap = [limit(w + (gain * 41 * each >> 14), 2**18) for w, each in zip(tap, x, strict=True)] if energy else tap
+                r = limit(sum(map(mul, tap, x)) >> 10, 32512)
+                k, negative = self.index(stream, start, min(b, 63), f, group, odd, activity, nearness, r, near[:2])
+                v = row[w] = (2 * k - odd if k else 0) * (-1 if negative else 1)
+                state = trellis[k & 1][state]
+                target, energy = 256 * limit(v, 127), sum(each * each for each in x)
+                gain = abs(target - r) * 4096 // (energy + 64) * (41 if target > r else -41)
+                tap = [limit(w + (gain * each >> 14), 2**18) if energy else w for w, each in zip(tap, x, strict=True)]
                 mean, count = means[f]
-                means[f] = [mean + ((target - mean) * ((131072 + count) // (2 * count + 3)) >> 16), min(count + 1, 32)]
+                means[f] = mean + ((target - mean) * ((131072 + count) // (2 * count + 3)) >> 16), min(count + 1, 32)
             rows.append(row)
         self.seen[id(c.model), widths[0]] = rows[2:]
-        return np.concatenate([np.array(row, np.int64) for row in rows[2:]])
+        return np.concatenate(rows).astype(np.int64)
 
-    def index(self, stream, start, band, f, group, odd, expected, nearness, r, own) -> tuple[int, int]:  # 18.5
+    def index(self, stream, start, b, f, group, odd, expected, nearness, r, own) -> tuple[int, int]:  # 18.5
         e, shift = max(expected.bit_length() - 3, 0), max(expected.bit_length() - 12, 0)
         a = expected if expected < 8 else min(63, 4 * e + (expected >> e))
         part, down = bisect((26, 51, 92, 154, 230, 358, 563, 870, 1331, 2048, 3584), abs(r)), r < 0
-        signs, phase = [2 if v < 0 else int(v > 0) for v in own], 49 * band + f
-        at = [2 * a + odd, 2 * (16 * part + a // 4) + odd, 2 * (32 * band + a // 2) + odd, 2 * (8 * phase + nearness) + odd]
-        at_sign = [2 * (2 * part + down) + odd, 9 * band + 3 * signs[0] + signs[1], phase, 24 * band + 2 * part + down]
+        signs, phase = [2 if v < 0 else int(v > 0) for v in own], 49 * b + f
+        at = [2 * each + odd for each in (a, 16 * part + a // 4, 32 * b + a // 2, 8 * phase + nearness)]
+        at_sign = [2 * (2 * part + down) + odd, 9 * b + 3 * signs[0] + signs[1], phase, 24 * b + 2 * part + down]
 
         def decide(kind: int) -> int:
             slots = [start[kind, i, context] for i, context in enumerate(at_sign if kind == 1 else at)]
-            sets = start[kind, 2 * (group % 16) + odd], start[kind, 32 + a // 2 + 32 * odd]
+            sets = [start[kind, 2 * (group % 16) + odd], start[kind, 32 + a // 2 + 32 * odd]]
             return stream.mixed(slots, [], sets, 12)
 
         high, negative = decide(0), 0
@@ -469,8 +465,9 @@ class Segment:
                 sign, surprise = np.sign(around[0][n + 4]), level(sizes[0] + 2 * sizes[1] + sizes[2]) - level(mean >> 2)
                 surprise, mean = min(max(9 + (surprise >> 1), 1), 15), mean + (16 * sizes[1] - mean >> 7)
             past, signs = [min(abs(q) >> max(k - 1, 0), 7) for q in last], np.sign(last) + 1
-            coder.at = scale, 32 + 8 * past[0] + past[1], 96 + 8 * surprise + scale // 4, 224 + 8 * slope + scale // 4
-            coder.sign_slot, coder.sets = 32 + 9 * signs[0] + 3 * signs[1] + sign + 1, (min(k, 3), 4 + scale)
+            others = 96 + 8 * surprise + scale // 4, 224 + 8 * slope + scale // 4
+            coder.at, coder.sets = (scale, 32 + 8 * past[0] + past[1], *others), (min(k, 3), 4 + scale)
+            coder.sign_at = scale, 32 + 9 * signs[0] + 3 * signs[1] + sign + 1, *others
             q = coder.difference(256 * (p2 + 128 >> 8), unit, k)
             y = min(max((p2 + 128 >> 8) + unit * q, low), high)
 
@@ -484,8 +481,10 @@ class Segment:
                 most = min(fast + 32 * unit >> 1, 2**24)
                 near.learn(limit(e1 >> 2, most))
                 far.learn(limit(e2 >> 2, most))
-                fast, slow = fast + (abs(e2) - fast >> 4), slow + (abs(e2) - slow >> (4 if n < 32 else 7))
-                nearer, at_slope[slope] = nearer + (abs(e1) - nearer >> 5), at_slope[slope] + (abs(e0) - at_slope[slope] >> 5)
+                fast += abs(e2) - fast >> 4
+                slow += abs(e2) - slow >> (4 if n < 32 else 7)
+                nearer += abs(e1) - nearer >> 5
+                at_slope[slope] += abs(e0) - at_slope[slope] >> 5
         c.errors = errors[c.near_lags :]
         coder.done.append(c)
         return np.array(ys, np.int64)
@@ -514,7 +513,10 @@ class Segment:
     def prediction(self, c: SimpleNamespace) -> np.ndarray:  # 11.2
         total, n_own = self.referred(c) + 2**c.shift // 2, len(c.own)
         restart = min(c.restart, c.n) if n_own else 1
-        starts, q = n[::restart], (2 * c.bound + 1) * c.q  # blocks are decoded side by side: (position, block)
+        starts, q = (
+            np.arange(0, c.n, restart),
+            (2 * c.bound + 1) * c.q,
+        )  # blocks are decoded side by side: (position, block)
         total, step = (np.pad(each, (0, -c.n % restart)).reshape(-1, restart).T for each in (total, q))
         h = np.concatenate([c.u[np.maximum(starts + np.arange(-n_own, 0)[:, None], 0)], np.zeros_like(step)])
         for i in range(restart):

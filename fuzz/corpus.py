@@ -97,10 +97,13 @@ def tiny() -> Iterator[Seed]:
     yield encoded("classes", plain, level=5, prdn=40)
     yield encoded("tokens within 1", plain, level=1, chunk_frames=48, max_error_adu=1)
     yield encoded("classes within 1", plain, level=5, chunk_frames=48, max_error_adu=1)
+    yield encoded("mixed", plain, level=9, prdn=40)
+    yield encoded("mixed within 1", plain, level=9, chunk_frames=48, max_error_adu=1)
     yield encoded("lossless", plain, level=5, lossless=True)
     yield encoded("segments", plain, level=5, chunk_frames=32, segment_samples=64, prdn=40)
     yield encoded("two rates, missing samples", two_rates, level=5, chunk_frames=48, prdn=40)
     yield encoded("two rates, lossless tokens", two_rates, level=1, chunk_frames=48, lossless=True)
+    yield encoded("two rates, lossless mixed", two_rates, level=9, chunk_frames=48, lossless=True)
 
 
 def larger() -> Iterator[Seed]:
@@ -120,18 +123,26 @@ def larger() -> Iterator[Seed]:
     yield encoded("ecg tokens within 1", some, level=1, chunk_frames=512, max_error_adu=1)
     yield encoded("ecg lossless", some, level=5, chunk_frames=512, segment_samples=2048, lossless=True)
     yield encoded("ecg lossless tokens", some, level=1, chunk_frames=512, lossless=True)
+    yield encoded("ecg mixed", some, level=9, chunk_frames=512, segment_samples=2048, prdn=5)
+    yield encoded("ecg beats, mixed", repeated, level=7, chunk_frames=3600, segment_samples=16_000, prdn=5)
+    yield encoded("ecg mixed within 1", some, level=9, chunk_frames=512, max_error_adu=1)
+    yield encoded("ecg mixed within 9 and 5 %", some, level=9, chunk_frames=512, max_error_adu=9, prdn=5)
+    yield encoded("ecg lossless mixed", some, level=9, chunk_frames=720, lossless=True)
     rng = np.random.default_rng(8)
     noise = np.cumsum(rng.normal(0, 20, (3, 768)), axis=1)
     eeg = np.rint(rng.normal(0, 1, (8, 3)) @ noise + rng.normal(0, 3, (8, 768))).astype(np.int32)
     eeg[7] = 5
     yield encoded("eeg", _array(list(eeg), 256), chunk_frames=256, prdn=10)
     yield encoded("eeg lossless", _array(list(eeg), 256), chunk_frames=256, lossless=True)
+    yield encoded("eeg mixed, banks inside", _array(list(eeg), 256), level=9, prdn=10, embed_models=True)
+    yield encoded("eeg lossless mixed", _array(list(eeg), 256), level=9, chunk_frames=256, lossless=True)
     yield encoded("eeg within 2, banks inside", _array(list(eeg), 256), level=3, max_error_adu=2, embed_models=True)
     gaps = tuple(each.copy() for each in some.samples)
     gaps[0][300:340], gaps[1][:17] = -2048, -2048
     missing = Recording(tuple(_with_invalid(each) for each in some.channels), gaps, some.frame_rate_hz)
     yield encoded("ecg with missing samples", missing, chunk_frames=400, segment_samples=1600, prdn=5)
     yield encoded("ecg with missing samples within 1", missing, chunk_frames=400, max_error_adu=1)
+    yield encoded("ecg with missing samples, mixed", missing, level=9, chunk_frames=400, max_error_adu=2, prdn=5)
 
 
 @lru_cache(maxsize=1)

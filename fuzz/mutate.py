@@ -2,6 +2,7 @@
 """Damage containers at random and check that no damage is silent, slow, large, or an unexpected error.
 
 python fuzz/mutate.py --count 100000 --seed 1
+python fuzz/mutate.py --count 100000 --of mixed     of the containers with that in their names
 python fuzz/mutate.py --every-byte     all 255 changes of every byte of the smallest containers
 """
 
@@ -30,13 +31,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--of", default="", help="part of the names of the containers to damage")
     parser.add_argument("--keep", type=Path, help="folder for the containers that fail")
     parser.add_argument("--every-byte", action="store_true")
     options = parser.parse_args()
     if options.every_byte:
         every_byte()
         return
-    seeds = [(seed, sections_of(seed.content)) for seed in all_seeds()]
+    seeds = [(seed, sections_of(seed.content)) for seed in all_seeds() if options.of in seed.name]
     limit_memory()
     outcomes: dict[str, Counter[str]] = {}
     n_failed = 0

@@ -52,6 +52,7 @@ def compress(
     models: tuple[Model, ...] | None = None,
     embed_models: bool = False,
     engine: Engine | None = None,
+    threads: int | None = None,
 ) -> bytes:
     """Compress integers so that every channel keeps a promise.
 
@@ -85,6 +86,8 @@ def compress(
         Banks to choose from; those that ship by default.
     embed_models
         Carry the banks inside the container.
+    threads
+        One per processor by default; the bytes do not depend on it.
 
     Returns
     -------
@@ -122,6 +125,7 @@ def compress(
         models=models,
         embed_models=embed_models,
         engine=engine,
+        threads=threads,
     )
     return file.getvalue()
 

@@ -61,10 +61,9 @@ class CascadeEncoder:
         if not self._is_mixed:
             return quantise_parts(self._job, self._choice.model, self._bands, profile, self._phases, step, offsets)
         model = self._choice.model
-        costs = trellis.TrellisCosts.of(model, profile.weight_set)
         everywhere = profile.with_all_bands()
         results = [
-            trellis.quantise_levels(bands, model, everywhere, phases, step=step, costs=costs, offsets=offsets)
+            trellis.quantise_levels(bands, model, everywhere, phases, step=step, offsets=offsets)
             for bands, phases in zip(self._bands, self._fine_phases, strict=True)
         ]
         return [quantised for quantised, _ in results], added(sums for _, sums in results)

@@ -36,6 +36,8 @@ class EncoderSettings:
         The search ends when the PRDN lies between this share of the target and the target.
     stages
         Lags of the residual layer's adaptive stages to choose from; for the mixing coder.
+    rivals
+        Other ways that are tried on segments where they may be smaller.
     """
 
     coder: int
@@ -44,6 +46,7 @@ class EncoderSettings:
     multiplier: float
     acceptance: float = 0.995
     stages: tuple[tuple[int, int], ...] = ((0, 0),)
+    rivals: tuple[EncoderSettings, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -30,8 +30,8 @@ from sancodec.codec.progress import Progress, share_of
 from sancodec.codec.promise import Promise
 from sancodec.codec.quality import ChannelQuality, QualityTotals
 from sancodec.codec.recording import FrameSource, Recording
-from sancodec.codec.segment_body import smallest_body
-from sancodec.codec.segment_encoder import EncodedSegment, SegmentJob, encode_segment
+from sancodec.codec.segment_body import smallest_segment
+from sancodec.codec.segment_encoder import EncodedSegment, SegmentJob
 from sancodec.codec.synthesis import Engine
 from sancodec.errors import InvalidSignalError, QualityError
 
@@ -45,7 +45,7 @@ _SEGMENTS_PER_TRIAL = 12
 _FAST = EncoderSettings(CODER_ZSTD, 3, (0,), 0.0, acceptance=0.985)
 _TOKENS = EncoderSettings(CODER_ZSTD, 19, (0, 1, 2, 4, 8), 0.11)
 _CLASSES = EncoderSettings(CODER_CLASS, 19, (0, 1, 2, 4, 8), 0.11)
-_MIXED = EncoderSettings(CODER_MIXED, 19, (0, 1, 2, 4, 8), 0.11, stages=((0, 0), (32, 16)))
+_MIXED = EncoderSettings(CODER_MIXED, 19, (0, 1, 2, 4, 8), 0.11, stages=((0, 0), (32, 16)), rivals=(_CLASSES, _TOKENS))
 _SMALLEST = replace(_MIXED, stages=((0, 0), (32, 16), (32, 256)))
 _LEVELS = {1: _FAST, 2: _FAST, 3: _TOKENS, 4: _TOKENS, 5: _CLASSES, 6: _CLASSES, 9: _SMALLEST}
 
@@ -179,14 +179,13 @@ def encode_recording(
                 hints,
             )
             share = share_of(report, first / source.n_frames, (first + 0.9 * (last - first)) / source.n_frames)
-            encoded = encode_segment(job, share)
+            best = smallest_segment(job, models if len(spans) == 1 else named, is_alone=len(spans) == 1, report=share)
+            encoded, body = best.encoded, best.body
             if number == 0:
-                if len(spans) == 1:
-                    named = tuple(model for model in models if model in encoded.models)
+                named = best.models
                 banks, kernel_counts = _described(encoded)
                 _write_head(writer, source, promises, level, chunk_frames, named, embed_models=embed_models)
-            hints = nothing_known if (number + 1) % _SEGMENTS_PER_TRIAL == 0 else encoded.hints(settings)
-            body = smallest_body(job, encoded, named)
+            hints = nothing_known if (number + 1) % _SEGMENTS_PER_TRIAL == 0 else encoded.hints(best.settings)
             writer.section(SectionType.CODING, body.coding)
             for content in body.chunks:
                 writer.section(SectionType.CHUNK, content)

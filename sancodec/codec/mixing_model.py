@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,6 +137,7 @@ def stretched(probability: float) -> int:
     return int(np.clip(np.rint(16 * np.log(probability / (1 - probability))), -127, 127))
 
 
+@lru_cache(maxsize=32)
 def index_costs(mixing: MixingModel, weight_set: int) -> NDArray[np.float64]:
     """Bits of indices 0…23 by the prior alone, sign included; shape ``(quantiser, activity, index)``.
 

@@ -93,7 +93,7 @@ def corrections(channel: int, bound: int) -> ResidualCoding:
 
 
 def decoding_levels(codings: Mapping[int, ResidualCoding]) -> list[list[int]]:
-    """Channels that can be decoded together, in order: each level needs the decoded samples of earlier ones only.
+    """Channels that can be decoded together, by number: each level needs the decoded samples of earlier ones only.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def decoding_levels(codings: Mapping[int, ResidualCoding]) -> list[list[int]]:
             users[each].append(index)
     n_missing = {index: len(needed) for index, needed in needs.items()}
     levels: list[list[int]] = []
-    level = [index for index, count in n_missing.items() if not count]
+    level = sorted(index for index, count in n_missing.items() if not count)
     while level:
         levels.append(level)
         following = []

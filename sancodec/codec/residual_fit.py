@@ -18,7 +18,6 @@ _FIT_SAMPLES = 33_000
 _MAX_ORDERED_CHANNELS = 512
 _NOTHING_LEFT = 1e-6
 _LOCAL_SAMPLES = 12
-_WEIGHTED_ROUNDS = 4
 _WEIGHT_FLOOR = 0.3
 _RIDGE = 1e-10
 _NOISE_SHARE = 0.004
@@ -106,20 +105,19 @@ def best_fit(pieces: Pieces, channel: int, sets: Sequence[Sequence[Key]], *, bou
     """
     keys = list(dict.fromkeys(key for each in sets for key in each))
     columns = np.stack([pieces.column(key) for key in keys]).T
-    target = pieces.column((channel, True, 0))
+    plain = target = pieces.column((channel, True, 0))
     source = pieces.samples[channel]
     n_rows = len(range(0, source.shape[0], max(1, source.size // _FIT_SAMPLES)))
+    positions = [[keys.index(key) for key in each] for each in (sets[0], max(sets, key=len), keys)]
+    at = positions[0]
     gram, moments = columns.T @ columns, columns.T @ target
-    plain, unweighted = target, columns
-    at = [keys.index(key) for key in sets[0]]
-    for turn in range(_WEIGHTED_ROUNDS):
-        first = np.zeros(len(keys))
-        first[at] = solved(gram[np.ix_(at, at)], moments[at])
-        weights = _sample_weights(plain - unweighted @ first, n_rows, _WEIGHT_FLOOR * (2 * bound + 1))
-        columns, target = unweighted * weights[:, None], plain * weights
-        gram, moments = columns.T @ columns, columns.T @ target
-        if turn == _WEIGHTED_ROUNDS - 2:
-            at = [keys.index(key) for key in max(sets, key=len)]
+    # The first set finds the weights of the samples, the largest refines them, and all are fitted under those.
+    for following in (positions[0], positions[0], positions[1], positions[2]):
+        error = plain - columns[:, at] @ solved(gram[np.ix_(at, at)], moments[at])
+        weights = _sample_weights(error, n_rows, _WEIGHT_FLOOR * (2 * bound + 1))
+        at = following
+        weighted, target = columns[:, at] * weights[:, None], plain * weights
+        gram[np.ix_(at, at)], moments[at] = weighted.T @ weighted, weighted.T @ target
     energy = float(target @ target)
     fits = []
     for each in sets:

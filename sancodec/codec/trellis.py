@@ -8,8 +8,6 @@ Fischer, IEEE Trans. Commun. 38 (1990).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,20 +23,11 @@ from sancodec.codec.quantiser import OFFSET_UNIT, Bands, ErrorSums, Quantised
 STEP_OF_PLAIN = 0.66
 # What a bit is worth, in squared steps.
 MULTIPLIER = 0.23
+# Coefficients beyond it are taken for it: twice the largest index that can be coded.
+_MAX_SCALED = float(1 << 29)
 _EDGES = np.array([activity_middle(activity) for activity in range(N_ACTIVITIES)], np.int64)
 _NEXT = np.array(TRELLIS)
 _ODD = np.arange(len(TRELLIS)) & 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TrellisCosts:
-    """Bits of indices by quantiser, activity and index, of one model and weight set; float64."""
-
-    bits: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, model: Model, weight_set: int) -> TrellisCosts:
-        return cls(index_costs(model.contexts.mixing, weight_set))
 
 
 def quantise_levels(
@@ -48,7 +37,6 @@ def quantise_levels(
     phases: list[NDArray[np.uint8]],
     *,
     step: float,
-    costs: TrellisCosts,
     offsets: tuple[int, int, int],
 ) -> tuple[Quantised, ErrorSums]:
     """Levels of chunks of one length.
@@ -65,6 +53,7 @@ def quantise_levels(
     n_windows = [band.shape[1] for band in bands.absolute]
     edges = np.cumsum(n_windows)[:-1]
     rows, sums = [], ErrorSums()
+    costs = index_costs(model.contexts.mixing, profile.weight_set)
     shares = np.array(offsets, np.float64) / OFFSET_UNIT
     for chunk, of_chunk in enumerate(phases):
         absolute = np.concatenate([band[chunk] for band in bands.absolute])
@@ -73,10 +62,10 @@ def quantise_levels(
         if native.core is not None:
             channel = core_channels([unit])
             native.core.quantise_levels(
-                *channel[:7], *channel[9:], absolute, 1 / step, MULTIPLIER, costs.bits, shares, found
+                *channel[:7], *channel[9:], absolute, 1 / step, MULTIPLIER, costs, shares, found
             )
         else:
-            _quantise_unit(unit, absolute.astype(np.float64) * (1 / step), costs.bits, shares, found)
+            _quantise_unit(unit, absolute.astype(np.float64) * (1 / step), costs, shares, found)
         sums.squares += float(found[0])
         sums.errors += found[1:5]
         sums.counts += found[5:9]
@@ -111,7 +100,7 @@ def _quantise_unit(
                 beside = np.concatenate([[0], seen[:-1]]) + np.concatenate([seen[1:], [0]])
                 own = weights[0] * seen * (1 if generation == 1 else 2) + weights[1] * beside
                 around = around + np.repeat(own, n_windows // len(seen))
-        chosen = _best_path(scaled[span], around, terms[band, 4:6], costs, offsets)
+        chosen = _best_path(np.minimum(scaled[span], _MAX_SCALED), around, terms[band, 4:6], costs, offsets)
         levels.append(chosen)
         for u, level in zip(scaled[span].tolist(), chosen.tolist(), strict=True):
             kind, error = min(level, 3), u - level

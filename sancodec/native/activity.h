@@ -81,13 +81,9 @@ static inline int64_t activity_around(const Neighbours *bands, const MixingChann
 
 /* Class of an expected magnitude: quarter octaves. */
 static inline int activity_of(int64_t value) {
-    int exponent = 0;
     if (value < 8) return value < 1 ? 0 : (int)value;
-    while (value >= 8) {
-        value >>= 1;
-        exponent++;
-    }
-    int level = 4 * exponent + (int)value;
+    int exponent = bit_length(value) - 3;
+    int level = 4 * exponent + (int)(value >> exponent);
     return level < N_ACTIVITIES ? level : N_ACTIVITIES - 1;
 }
 

@@ -24,6 +24,17 @@ extern uint16_t mixing_rate[MAX_COUNT + 1]; /* 65536 / (n + 1.5) */
 
 void mixing_tables(void); /* to be called once before anything else */
 
+/* Bits of a number of 1 and more. */
+static inline int bit_length(int64_t value) {
+#if defined(__GNUC__)
+    return 64 - __builtin_clzll((unsigned long long)value);
+#else
+    int length = 0;
+    for (; value; value >>= 1) length++;
+    return length;
+#endif
+}
+
 /* A range coder of 32 bits; the most significant byte goes out as soon as it is settled. */
 typedef struct {
     uint32_t low, high, code;

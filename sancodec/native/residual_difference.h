@@ -26,13 +26,6 @@ static inline int64_t between(int64_t value, int64_t low, int64_t high) {
 
 static inline int64_t magnitude_of(int64_t value) { return value < 0 ? -value : value; }
 
-static inline int bit_length(int64_t value) { /* of 1 and more */
-    int length = 0;
-    for (int step = 32; step; step >>= 1)
-        if (value >> step) value >>= step, length += step;
-    return length + 1;
-}
-
 /* Four levels an octave, of 0 and more. */
 static inline int level_of(int64_t value) {
     int length = bit_length(value + 4);

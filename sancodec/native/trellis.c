@@ -7,6 +7,8 @@
 #include "activity.h"
 
 static const double unreached = 1e300;
+/* Coefficients beyond it are taken for it: twice the largest index that can be coded. */
+static const double max_scaled = 1 << 29;
 
 /* Survivors of the trellis at one window. */
 typedef struct {
@@ -41,7 +43,7 @@ static void quantise_band(const MixingStatistics *statistics, const MixingChanne
     Survivors survivors = {{0}, {{0}}}, next;
     for (int state = 1; state < N_STATES; state++) survivors.cost[state] = unreached;
     for (int window = 0; window < n; window++) {
-        double u = fabs((double)coefficients[window]) * inverse_step;
+        double u = fmin(fabs((double)coefficients[window]) * inverse_step, max_scaled);
         int64_t around = activity_around(bands, channel, terms, window);
         uint8_t *came = from + (size_t)window * N_STATES;
         int32_t *index = indices + (size_t)window * N_STATES;

@@ -29,7 +29,7 @@ from sancodec.errors import MissingDependencyError
 from sancodec.training.statistics import nonnegative_least_squares
 
 _ROUNDS_AT_A_LEVEL = 2
-_BYTES_PER_LEVEL = 10
+_BYTES_PER_LEVEL = 40
 _HALF_A_BIT = 0.4
 _STRIDE_OF_FIT = 4
 # A band must not be thought impossible where all around it is silent.
@@ -162,7 +162,7 @@ def _features(unit: LevelUnit, other: LevelUnit | None) -> list[tuple[NDArray[np
     edges = np.cumsum(unit.n_windows)[:-1]
     bands = [np.minimum(np.abs(band), LEVEL_CLIP).astype(np.float64) for band in np.split(unit.levels, edges)]
     others = [] if other is None else np.split(np.minimum(np.abs(other.levels), LEVEL_CLIP).astype(np.float64), edges)
-    phases, expected = np.split(unit.phases, edges), expected_of(unit)
+    phases, expected = np.split(unit.phases, edges), expected_of(unit.profile, unit.model)
     result = []
     for band, magnitude in enumerate(bands):
         zero = np.zeros(len(magnitude))

@@ -12,7 +12,7 @@ from sancodec.codec.beats import BeatKernels
 from sancodec.codec.bits import BitReader
 from sancodec.codec.coding_section import MeasuredQuality, SegmentCoding, decode_coding, encode_coding
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, Profile
-from sancodec.codec.header import CODER_CLASS, CODER_ZSTD, Header
+from sancodec.codec.header import CODER_CLASS, CODER_MIXED, CODER_ZSTD, CODERS, Header
 from sancodec.codec.quantiser import Step
 from sancodec.codec.recording import Channel
 from sancodec.codec.residual import Reference, ResidualCoding, corrections
@@ -57,16 +57,21 @@ def profile(model, rng):
     )
 
 
+def of_coder(coding, coder):
+    """With adaptive stages where a file has them."""
+    return replace(coding, near_lags=32, far_lags=256) if coder == CODER_MIXED else coding
+
+
 def codings(rng, coder):
     kernels = BeatKernels(rng.integers(-2047, 2048, (3, 40)).astype(np.int32), -4)
     none = BeatKernels(np.zeros((0, 40), np.int32), 0)
-    shapes = {"profile": profile(LAPPED, rng)} if coder == CODER_CLASS else {}
+    shapes = {"profile": profile(LAPPED, rng)} if coder != CODER_ZSTD else {}
     flat = {"profile": replace(profile(LAPPED, rng), phase_codes=np.zeros((6, 25), np.int64))} if shapes else {}
     return [
         ChannelCoding(-5, -(2**31), 2**31 - 1, 0, LAPPED, Step(2048, -40), (0, 63, 7), kernels, **shapes),
         ChannelCoding(7, 7, 7, 0),
         ChannelCoding(0, -3, 3, 1, LAPPED, Step(4095, 32), (8, 4, 2), none, **flat, residual=corrections(2, 2**20)),
-        ChannelCoding(2**31 - 1, -9, 9, 1, residual=PREDICTION),
+        ChannelCoding(2**31 - 1, -9, 9, 1, residual=of_coder(PREDICTION, coder)),
     ]
 
 
@@ -80,8 +85,8 @@ QUALITIES = [
 
 def segment_of(coder, tables=TABLES, **fields):
     """Chunks 3 to 9 of four channels: a cascade, a constant, a cascade with corrections, a prediction."""
-    of_coder = tables if coder == CODER_CLASS else None
-    segment = SegmentCoding(3, 7, coder, codings(np.random.default_rng(0), coder), QUALITIES, [40, 0], of_coder)
+    stored = tables if coder == CODER_CLASS else None
+    segment = SegmentCoding(3, 7, coder, codings(np.random.default_rng(0), coder), QUALITIES, [40, 0], stored)
     return replace(segment, **fields)
 
 
@@ -93,6 +98,7 @@ def assert_same_residual(found, expected):
     assert (found is None) == (expected is None)
     if expected is not None:
         assert (found.bound, found.restart, found.shift) == (expected.bound, expected.restart, expected.shift)
+        assert (found.near_lags, found.far_lags) == (expected.near_lags, expected.far_lags)
         assert found.own.tolist() == expected.own.tolist()
         described = [
             [(each.channel, each.decoded, each.first_lag, each.weights.tolist()) for each in coding.references]
@@ -101,13 +107,13 @@ def assert_same_residual(found, expected):
         assert described[0] == described[1]
 
 
-@pytest.mark.parametrize("coder", [CODER_ZSTD, CODER_CLASS])
+@pytest.mark.parametrize("coder", CODERS)
 def test_the_coding_of_channels_comes_back(coder):
     after = decode_coding(encoded_coding(coder), FOUR, (SMALL, LAPPED))
     assert (after.first_chunk, after.n_chunks, after.coder) == (3, 7, coder)
     assert after.kernel_lengths == [40, 0]
     assert after.measured == QUALITIES
-    assert (after.tables is None) == (coder == CODER_ZSTD)
+    assert (after.tables is None) == (coder != CODER_CLASS)
     if after.tables is not None:
         assert after.tables.block == 2**16
         assert after.tables.shifts.tolist() == [0, 27]
@@ -125,7 +131,7 @@ def test_the_coding_of_channels_comes_back(coder):
             assert found.profile.weight_set == expected.profile.weight_set
 
 
-@pytest.mark.parametrize("coder", [CODER_ZSTD, CODER_CLASS])
+@pytest.mark.parametrize("coder", CODERS)
 def test_a_coding_section_cut_anywhere_or_longer_is_refused(coder):
     content = encoded_coding(coder)
     for length in range(len(content)):
@@ -135,8 +141,9 @@ def test_a_coding_section_cut_anywhere_or_longer_is_refused(coder):
         decode_coding(content + b"\0", FOUR, (SMALL, LAPPED))
 
 
-def test_every_altered_byte_of_a_coding_section_gives_codings_or_a_format_error():
-    content = encoded_coding(CODER_CLASS)
+@pytest.mark.parametrize("coder", [CODER_CLASS, CODER_MIXED])
+def test_every_altered_byte_of_a_coding_section_gives_codings_or_a_format_error(coder):
+    content = encoded_coding(coder)
     for position in range(len(content)):
         for change in (0x01, 0x10, 0xFF):
             altered = bytearray(content)
@@ -147,28 +154,29 @@ def test_every_altered_byte_of_a_coding_section_gives_codings_or_a_format_error(
                 continue
 
 
-@given(st.binary(max_size=150), st.sampled_from([CODER_ZSTD, CODER_CLASS]))
+@given(st.binary(max_size=150), st.sampled_from(CODERS))
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_after_the_first_fields_give_codings_or_a_format_error(content, coder):
     # A Rice list of 0, 1 and the coder: its parameter 0, the numbers in unary.
     try:
-        decode_coding(bytes([0b00000_0_10, coder << 7 | 0x3F]) + content, FOUR, BANKS)
+        decode_coding(bytes([0b00000_0_10, 0xFF ^ 1 << 7 - coder]) + content, FOUR, BANKS)
     except FormatError:
         return
 
 
-def changed(**fields):
+def changed(*, coder=CODER_ZSTD, **fields):
     """The coding section of one channel with some fields changed."""
-    coding = replace(codings(np.random.default_rng(0), CODER_ZSTD)[0], **fields)
-    return encode_coding(SegmentCoding(0, 1, CODER_ZSTD, [coding], QUALITIES[:1], [40]), models=(SMALL, LAPPED))
+    coding = replace(codings(np.random.default_rng(0), coder)[0], **fields)
+    tables = TABLES if coder == CODER_CLASS and coding.residual is not None else None
+    return encode_coding(SegmentCoding(0, 1, coder, [coding], QUALITIES[:1], [40], tables), models=(SMALL, LAPPED))
 
 
 LIMITS = ResidualCoding(2**20, 64, 20, row(*[0] * 64), ())
 
 
-def layered(**fields):
+def layered(*, coder=CODER_ZSTD, **fields):
     """The coding section of one channel with a residual layer, some fields of that changed."""
-    return changed(residual=replace(LIMITS, **fields))
+    return changed(coder=coder, residual=replace(LIMITS, **fields))
 
 
 def reference(first_lag, *weights, channel=0, decoded=False):
@@ -237,6 +245,36 @@ def test_a_residual_layer_beyond_its_limits_is_refused(fields, message):
         decode_coding(layered(**fields), header_of(WIDE), (SMALL, LAPPED))
 
 
+@pytest.mark.parametrize(("near_lags", "far_lags"), [(0, 0), (32, 0), (0, 256), (32, 256)])
+def test_adaptive_stages_within_their_limits_are_read_under_the_mixing_coder_only(near_lags, far_lags):
+    fields = {"near_lags": near_lags, "far_lags": far_lags}
+    mixed, plain = (
+        decode_coding(layered(coder=coder, **fields), header_of(WIDE), (SMALL, LAPPED)).codings[0].residual
+        for coder in (CODER_MIXED, CODER_CLASS)
+    )
+    assert (mixed.near_lags, mixed.far_lags) == (near_lags, far_lags)
+    assert (plain.near_lags, plain.far_lags) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("near_lags", "far_lags"), [(33, 0), (0, 257), (2**32 - 1, 2**32 - 1)], ids=["near", "far", "both"]
+)
+def test_adaptive_stages_beyond_their_limits_are_refused(near_lags, far_lags):
+    content = layered(coder=CODER_MIXED, near_lags=near_lags, far_lags=far_lags)
+    with pytest.raises(LimitExceededError, match=f"channel 0: adaptive stages of {near_lags} and {far_lags} lags"):
+        decode_coding(content, header_of(WIDE), (SMALL, LAPPED))
+
+
+@pytest.mark.parametrize(("coder", "is_read"), [(CODER_ZSTD, False), (CODER_CLASS, False), (CODER_MIXED, True)])
+def test_a_prediction_that_starts_anew_within_its_lags_is_read_under_the_mixing_coder_only(coder, is_read):
+    content = layered(coder=coder, restart=63)
+    if is_read:
+        assert decode_coding(content, header_of(WIDE), (SMALL, LAPPED)).codings[0].residual.restart == 63
+    else:
+        with pytest.raises(LimitExceededError, match="its prediction from 64 own samples starts anew after 63"):
+            decode_coding(content, header_of(WIDE), (SMALL, LAPPED))
+
+
 def referring(*sources, rates=(1, 1, 1, 2)):
     """Channel 0 refers to ``sources``; channel 1 to decoded samples of 0, channel 2 is constant, 3 faster."""
     plain = ResidualCoding(0, 1, 0, row(), ())
@@ -281,8 +319,8 @@ def test_chunks_beyond_the_recording_are_refused(first_chunk, n_chunks):
 
 
 def test_an_unknown_coder_is_named():
-    content = encode_coding(segment_of(2), models=(SMALL, LAPPED))
-    with pytest.raises(UnsupportedVersionError, match="coder: 2"):
+    content = encode_coding(segment_of(3), models=(SMALL, LAPPED))
+    with pytest.raises(UnsupportedVersionError, match="coder: 3; this release knows 0, 1, 2"):
         decode_coding(content, FOUR, (SMALL, LAPPED))
 
 

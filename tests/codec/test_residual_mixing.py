@@ -134,8 +134,8 @@ def test_an_early_end_is_refused():
 @pytest.mark.parametrize(
     "change",
     [
-        {"near_lags": 33},
-        {"far_lags": 257},
+        {"coding": replace(coding_of(0, [256]), near_lags=33)},
+        {"coding": replace(coding_of(0, [256]), far_lags=257)},
         {"low": 5, "high": 4},
         {"high": MAX_SAMPLE + 1},
         {"coding": coding_of(0, [1 << 27])},

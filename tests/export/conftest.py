@@ -6,6 +6,7 @@ import pytest
 
 from sancodec.codec.contexts import N_CLASSES, N_SYMBOLS, ContextModel
 from sancodec.codec.kernels import KernelGroup, Model
+from sancodec.codec.mixing_model import neutral_mixing
 from sancodec.training.lapped import SYM4, SYM8, dyadic_groups, mdct_kernels, split_lowest
 
 MakeSignals = Callable[[Model, int, int], np.ndarray]
@@ -16,7 +17,8 @@ def model_of(name: str, groups: list[KernelGroup]) -> Model:
     n_bands = sum(group.n_kernels for group in groups)
     frequencies = np.ones((1, N_CLASSES, N_SYMBOLS), np.uint16)
     frequencies[:, :, 0] = 4096 - (N_SYMBOLS - 1)
-    contexts = ContextModel(np.zeros((1, n_bands, 4), np.uint16), np.zeros(n_bands, np.uint8), frequencies)
+    weights, phase_groups = np.zeros((1, n_bands, 4), np.uint16), np.zeros(n_bands, np.uint8)
+    contexts = ContextModel(weights, phase_groups, frequencies, neutral_mixing(n_bands))
     return Model(tuple(groups), contexts, {"name": name})
 
 

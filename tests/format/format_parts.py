@@ -152,7 +152,8 @@ def model_of(
         content += (np.arange(n_kernels * length) % 7 - 3).astype("<i4").tobytes()
     n_bands = sum(n_kernels for _, n_kernels, _, _ in groups)
     content += bytes([n_sets]) + struct.pack("<H", weight) * (4 * n_sets * n_bands) + bytes([phase_group]) * n_bands
-    return content + struct.pack("<17H", *(ROW if row is None else row)) * (28 * n_sets)
+    content += struct.pack("<17H", *(ROW if row is None else row)) * (28 * n_sets)
+    return content + bytes(n_sets * (2 * 2 * n_bands * (8 + 14) + 6914 + 2 * 8 * 4))
 
 
 N_SAMPLES, KERNEL_LENGTH, TOKENS = 60, 20, b"\0\0"
@@ -227,7 +228,7 @@ def coded_file(
     if coefficients is None:
         pieces = [zstd_compress(frame, 3) for frame in frames]
         tokens = bytes([layout]) + b"".join(varints(len(piece)) + piece for piece in pieces)
-        coefficients = b"\0\0" if coder else tokens
+        coefficients = (tokens, b"\0\0", b"")[coder]
     header = header_of(
         n_frames=bytes([N_SAMPLES]),
         chunk_frames=bytes([N_SAMPLES]),
@@ -261,14 +262,20 @@ def layer_of(
     head: tuple[int, ...] = (0, 4, 0, 1, 0),
     own: tuple[int, ...] = (1,),
     references: tuple[tuple[int, int, int, tuple[int, ...]], ...] = (),
+    stages: tuple[int, ...] = (),
 ) -> None:
-    """``head`` is bound, restart, shift, own lags, references; references are (source, lags, first lag, weights)."""
+    """``head`` is bound, restart, shift, own lags, references; references are (source, lags, first lag, weights).
+
+    ``stages`` are near and far lags, which coder 2 wants.
+    """
     write(writer, *head)
     write(writer, *own, signed=True)
     for source, n_lags, first_lag, weights in references:
         write(writer, source, n_lags)
         write(writer, first_lag, signed=True)
         write(writer, *weights, signed=True)
+    if stages:
+        write(writer, *stages)
 
 
 def predicted_coding(
@@ -294,8 +301,8 @@ def predicted_coding(
             write(writer, *lattice)
         writer.number(int(layer is not None), 2)
         if layer is not None:
-            layer_of(writer, **layer)
-    if coder:
+            layer_of(writer, **({"stages": (0, 0)} if coder == 2 else {}) | layer)
+    if coder == 1:
         write(writer, *((1, len(rows)) if tables is None else tables))
         for shift, row in rows:
             writer.number(shift, 5)

@@ -30,6 +30,7 @@ from strict_fields import (
     unzigzag,
     unzstd,
 )
+from strict_mixing import read_levels, read_mixed_residuals
 
 
 def read_frames(content: bytes, counts: list[int], limit: int) -> tuple[int, list[bytes]]:  # 8
@@ -255,7 +256,7 @@ def read_chunk(payload: bytes, coding: SimpleNamespace, n_frames: int) -> Simple
     channels = dict(enumerate(coding.channels))
     coded, layered = ([i for i, c in channels.items() if getattr(c, name)] for name in ("cascade", "layer"))
     lengths = [n_frames * c.stored["per_frame"] for c in coding.channels]
-    fields, chunk = Bytes(payload), SimpleNamespace(n_frames=n_frames, lengths=lengths, u={}, q={})
+    fields, chunk = Bytes(payload), SimpleNamespace(n_frames=n_frames, lengths=lengths, u={}, q={}, y={})
     chunk.digest, n_events, n_raw = fields.number("I"), fields.varint(), fields.varint()
     n_coefficients = fields.varint() if layered else None
     starts, chunk.events = read_events(fields.take(n_events), coding, lengths)
@@ -268,6 +269,18 @@ def read_chunk(payload: bytes, coding: SimpleNamespace, n_frames: int) -> Simple
         widths = [[circles[i] // stride for stride in models[i].strides] for i in coded]
         limit = sum(2 * circles[i] + len(models[i].strides) for i in coded)
         found = dict(zip(coded, read_all_tokens(rest.take(len(rest.content)), raw, widths, limit), strict=True))
+    if coding.coder == 2:
+        mixed = [
+            SimpleNamespace(
+                cascade=channels[i].cascade,
+                starts=starts[channels[i].group],
+                kernel_length=coding.kernel_lengths[channels[i].group],
+                circle=circles[i],
+            )
+            for i in coded
+        ]
+        found = dict(zip(coded, read_levels(rest.take(len(rest.content)), mixed) if coded else [], strict=True))
+        demand(n_raw == 0, "raw bits with coder 2")
     for i in coded:
         c, group = channels[i], channels[i].group
         if coding.coder == 1:
@@ -278,14 +291,22 @@ def read_chunk(payload: bytes, coding: SimpleNamespace, n_frames: int) -> Simple
     rest.finish()
     if layered:
         content = fields.take(len(payload) - fields.position)
-        chunk.q = dict(zip(layered, read_residuals(content, raw, coding, [lengths[i] for i in layered]), strict=True))
         chunk.u = {i: np.zeros(lengths[i], np.int64) for i in layered} | chunk.u
+        if coding.coder == 2:
+            chunk.y = read_mixed_residuals(content, channels, chunk.u)
+        else:
+            found = read_residuals(content, raw, coding, [lengths[i] for i in layered])
+            chunk.q = dict(zip(layered, found, strict=True))
     raw.finish()
     return chunk
 
 
 def restore(coding: SimpleNamespace, chunks: list[SimpleNamespace]) -> None:
     """11: samples of chunks of one length, by channel, before missing ones are marked."""
+    if coding.coder == 2:
+        for chunk in chunks:
+            chunk.samples = {i: row + coding.channels[i].offset for i, row in (chunk.y or chunk.u).items()}
+        return
     u = {i: np.stack([chunk.u[i] for chunk in chunks]) for i in chunks[0].u}
     y = {i: rows for i, rows in u.items() if i not in chunks[0].q}
     while waiting := [i for i in chunks[0].q if i not in y]:

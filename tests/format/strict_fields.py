@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -200,6 +201,12 @@ def read_model(content: bytes) -> SimpleNamespace:  # 4
     demand(
         (np.diff(np.sign(model.frequencies[:, :, :ESCAPE])) <= 0).all(), "a frequency that is not 0 behind one that is"
     )
+    model.mixing, model.digest = [], hashlib.sha256(content).digest()
+    for _ in range(n_sets):  # for coder 2
+        terms, taps = fields.array("u2", 2, n_bands, 8), fields.array("i2", 2, n_bands, 14)
+        prior, mixers = fields.array("i1", 6914), fields.array("i2", 8, 4)
+        rows = {"terms": terms, "taps": taps, "prior": prior, "mixers": mixers}
+        model.mixing.append(SimpleNamespace(**{name: row.tolist() for name, row in rows.items()}))
     fields.finish()
     return model
 
@@ -215,7 +222,7 @@ def read_coding(payload: bytes, header: dict[str, Any], models: list[SimpleNames
     bits = Bits(payload)
     coding = SimpleNamespace(crc=zlib.crc32(payload), channels=[], tables=None)
     coding.first_chunk, coding.n_chunks, coding.coder = bits.rice(3).tolist()
-    demand(coding.coder in (0, 1), f"coder {coding.coder}")
+    demand(coding.coder in (0, 1, 2), f"coder {coding.coder}")
     demand(1 <= coding.n_chunks <= header["n_chunks"] - coding.first_chunk, "chunks of a segment")
     coding.kernel_lengths = bits.rice(int(bits.rice(1, 1, len(header["channels"]))[0]), 0, 8192).tolist()
     for stored in header["channels"]:
@@ -227,12 +234,12 @@ def read_coding(payload: bytes, header: dict[str, Any], models: list[SimpleNames
         demand(c.lattice is None or (c.lattice[0] >= 1 and c.lattice[1] <= 45), "lattice")
         c.cascade = read_cascade(bits, coding, models, coding.kernel_lengths[c.group]) if bits.u(1) else None
         if bits.u(1):
-            c.layer = read_layer(bits)
+            c.layer = read_layer(bits, coding.coder)
         c.is_constant = c.cascade is None and c.layer is None
         inside = stored["minimum"] <= c.minimum and c.maximum <= stored["maximum"]
         demand(c.minimum == c.maximum if c.is_constant else inside or c.lattice, "range of a channel")
         coding.channels.append(c)
-    if coding.coder and any(c.layer for c in coding.channels):
+    if coding.coder == 1 and any(c.layer for c in coding.channels):
         exponent, n_tables = bits.rice(2).tolist()
         demand(exponent <= 16 and n_tables <= 63, "residual tables")
         rows = [(bits.u(5), bits.rice(17, 0, 4096)) for _ in range(n_tables)]
@@ -243,7 +250,8 @@ def read_coding(payload: bytes, header: dict[str, Any], models: list[SimpleNames
     demand(len(rates) == len({group for group, _ in rates}) == len(coding.kernel_lengths), "lead groups")
     for c in coding.channels:
         n_samples = header["chunk_frames"] * c.stored["per_frame"]
-        demand(not c.layer or c.layer.restart >= min(len(c.layer.own), n_samples), "restart below own lags")
+        is_free = not c.layer or coding.coder == 2
+        demand(is_free or c.layer.restart >= min(len(c.layer.own), n_samples), "restart below own lags")
         for source, *_ in c.layer.references if c.layer else ():
             other = coding.channels[source]
             demand(not other.is_constant and other.stored["per_frame"] == c.stored["per_frame"], "a reference")
@@ -260,7 +268,7 @@ def read_cascade(bits: Bits, coding: SimpleNamespace, models: list[Any], kernel_
     cascade.kernels = np.array(differences, np.int64).reshape(n, kernel_length).cumsum(axis=1).cumsum(axis=1)
     demand(cascade.mantissa >= 2048 and (kernel_length or not n), "step, or beat kernels of length 0")
     demand((np.abs(cascade.kernels) < 2**16).all(), "weights of beat kernels")
-    if coding.coder == 1:
+    if coding.coder:
         cascade.set, cascade.scales = bits.u(3), np.cumsum(bits.srice(len(model.strides)))
         demand(cascade.set < len(model.band_weights), "set")
         demand(cascade.scales.min() >= 0 and cascade.scales.max() <= 95, "scale codes")
@@ -270,7 +278,7 @@ def read_cascade(bits: Bits, coding: SimpleNamespace, models: list[Any], kernel_
     return cascade
 
 
-def read_layer(bits: Bits) -> SimpleNamespace:
+def read_layer(bits: Bits, coder: int) -> SimpleNamespace:
     layer = SimpleNamespace(references=[])
     layer.bound, layer.restart, layer.shift, n_own, n_references = bits.rice(5).tolist()
     demand(layer.bound <= 2**20 and layer.restart and layer.shift <= 20, "bound, restart or shift")
@@ -281,6 +289,8 @@ def read_layer(bits: Bits) -> SimpleNamespace:
         first = int(bits.srice(1)[0])
         demand(n and first >= -64 and first + n - 1 <= 64, "lags of a reference")
         layer.references.append((source // 2, source % 2 == 1, first, bits.srice(n)))
+    layer.near_lags, layer.far_lags = bits.rice(2).tolist() if coder == 2 else (0, 0)
+    demand(layer.near_lags <= 32 and layer.far_lags <= 256, "near or far lags")
     weights = np.concatenate([layer.own, *(weights for *_, weights in layer.references)])
     demand(len(weights) <= 2048 and np.abs(weights).sum() <= 2**26, "weights")
     return layer

@@ -166,7 +166,7 @@ def test_number_of_chunks_is_that_of_the_header() -> None:
 
 
 def test_unknown_coder_is_refused_by_name() -> None:
-    for coder in (2, 3, 255):
+    for coder in (3, 4, 255):
         refused(constant_file(coding=parts.constant_coding(head=(0, 1, coder))), "coder", UnsupportedVersionError)
 
 

@@ -117,6 +117,10 @@ def assert_decoders_agree(blob: bytes, models: tuple[Model, ...] = ()) -> tuple[
     return header, samples
 
 
+def coders_of(blob: bytes) -> set[int]:
+    return {int(decoder.Bits(payload).rice(3)[2]) for kind, payload in decoder.read_sections(blob) if kind == 3}
+
+
 def test_hex_of_the_document_is_what_the_package_writes() -> None:
     document, written = hex_of_document("file"), example_bytes()
     header = slice(0x11, 0x61)
@@ -155,7 +159,7 @@ def test_hex_of_the_document_decodes_in_both() -> None:
 
 
 @pytest.mark.parametrize("prdn", [1.0, 5.0])
-@pytest.mark.parametrize("level", [1, 3, 5])
+@pytest.mark.parametrize("level", [1, 3, 5, 7, 9])
 def test_real_record_decodes_to_the_same_integers(level: int, prdn: float) -> None:
     blob = sancodec.compress(read_wfdb(RECORD), prdn=prdn, level=level, models=banks())
     assert_decoders_agree(blob, banks())
@@ -203,6 +207,31 @@ def test_sparse_signal_with_long_runs() -> None:
     for level in (1, 5):
         blob = sancodec.compress(signal, sampling_rate_hz=30, prdn=20.0, level=level, models=made_up_banks())
         assert_decoders_agree(blob, made_up_banks())
+
+
+@pytest.mark.parametrize("promise", [{"prdn": 3.0}, {"max_error_adu": 3}, {"lossless": True}])
+@pytest.mark.parametrize("level", [7, 9])
+def test_mixed_channels_of_two_rates_with_missing_samples(level: int, promise: dict) -> None:
+    blob = sancodec.compress(many_channels(1_500), level=level, models=banks(), embed_models=True, **promise)
+    assert coders_of(blob) == {2}
+    assert_decoders_agree(blob)
+
+
+@pytest.mark.parametrize("promise", [{"prdn": 5.0}, {"max_error_adu": 5}])
+def test_mixed_chunks_begin_anew(promise: dict) -> None:
+    rng = np.random.default_rng(2)
+    signal = beats(11_000, rng)[None]
+    blob = sancodec.compress(signal, sampling_rate_hz=250, level=7, chunk_s=1.0, models=banks(), **promise)
+    assert [kind for kind, _ in decoder.read_sections(blob)].count(4) > 1
+    assert coders_of(blob) == {2}
+    assert_decoders_agree(blob, banks())
+
+
+def test_mixed_residuals_of_the_real_record() -> None:
+    """Two leads with own weights, references to each other, and adaptive stages."""
+    blob = sancodec.compress(read_wfdb(RECORD), max_error_adu=2, level=9, models=banks())
+    assert coders_of(blob) == {2}
+    assert_decoders_agree(blob, banks())
 
 
 @pytest.mark.parametrize("damaged", [0x00, 0x08, 0x30, 0x72, 0x8C, 0x9F, 0xA7, 0xAF])

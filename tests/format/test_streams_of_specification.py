@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from both_decoders import decoder
+from both_decoders import decoder, documented
 
 from sancodec.codec import class_coder, payload, zstd_coder
 from sancodec.codec.beats import BeatKernels, Events, render
@@ -22,12 +22,25 @@ from sancodec.codec.event_stream import ChunkEvents, Exceptions
 from sancodec.codec.header import Header
 from sancodec.codec.kernels import Model, decode_model
 from sancodec.codec.lattice import Lattice
+from sancodec.codec.level_coder import LevelUnit, encode_levels, fine_phases
+from sancodec.codec.mixing_model import PRIOR_SIZE, MixingModel
 from sancodec.codec.quantiser import Quantised, Step, amplitudes_of, classified
 from sancodec.codec.recording import Channel
 from sancodec.codec.synthesis import ChannelCoding, check_amplitudes, reconstruct
 from sancodec.codec.transform import synthesise
 from sancodec.training.lapped import SYM8, mdct_kernels, split_lowest
 from sancodec.training.statistics import frequencies_of
+
+
+def random_mixing(rng: np.random.Generator, n_bands: int) -> MixingModel:
+    """Two sets without any pattern; terms, taps and mixers reach into all of their range, but seldom."""
+    reach = 2.0 ** rng.uniform(0, 16, (2, 2, n_bands, 8))
+    taps = rng.integers(-(2**15), 2**15, (2, 2, n_bands, 14)) >> rng.integers(0, 8, (2, 2, n_bands, 14))
+    prior = rng.integers(-128, 128, (2, PRIOR_SIZE)) >> rng.integers(0, 3, (2, PRIOR_SIZE))
+    mixer = rng.integers(-(2**14), 2**15, (2, 8, 4)) >> rng.integers(0, 4, (2, 8, 4))
+    return MixingModel(
+        (reach - 1).astype(np.int32), taps.astype(np.int32) << 4, prior.astype(np.int8), mixer.astype(np.int32) << 4
+    )
 
 
 def random_model(rng: np.random.Generator) -> Model:
@@ -39,6 +52,7 @@ def random_model(rng: np.random.Generator) -> Model:
         (4096 * rng.random((2, n_bands, 4)) ** 4).astype(np.uint16),
         rng.integers(0, 3, n_bands).astype(np.uint8),
         frequencies_of(counts).reshape(2, 28, 17),
+        random_mixing(rng, n_bands),
     )
     return decode_model(Model(groups, contexts, {"name": "random", "π": [1, 2.5]}).content)
 
@@ -95,6 +109,49 @@ def test_class_streams_with_any_profile(seed: int) -> None:
     fields.finish()
     raw.finish()
     np.testing.assert_array_equal(decoded, np.concatenate(signed(quantised)))
+
+
+def random_levels(model: Model, profile: Profile, circle: int, rng: np.random.Generator, *, largest: int) -> np.ndarray:
+    """Levels of bands that are on, as their trellises allow them."""
+    bands = []
+    for stride, scale in zip(model.band_strides, profile.scale_codes, strict=True):
+        n_windows, state, band = circle // stride, 0, []
+        sizes = (2 ** (rng.random(n_windows) ** 3 * np.log2(largest + 1))).astype(np.int64) - 1
+        for index in sizes.tolist() if scale else [0] * n_windows:
+            level = 2 * index - state % 2 if index else 0
+            band.append(-level if rng.random() < 0.5 else level)
+            if scale:
+                state = ((0, 3, 5, 6, 1, 2, 4, 7), (1, 2, 4, 7, 0, 3, 5, 6))[index % 2][state]
+        bands.append(band)
+    return np.concatenate(bands).astype(np.int32)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_mixed_levels_with_any_statistics(seed: int) -> None:
+    """Four channels of two sets and two lengths, so that some share their slots and some have another beside."""
+    rng = np.random.default_rng(seed)
+    model, kernel_length, units, channels = random_model(rng), 75, [], []
+    plain = decoder.read_model(model.content)
+    other = documented.Bytes(model.content).model()
+    segment = documented.Segment.__new__(documented.Segment)
+    segment.starts, segment.seen, segment.kernel_lengths = {}, {}, [kernel_length]
+    for number, circle in enumerate([16 * 12, 16 * 12, 16 * 9, 16 * 12]):
+        scales = rng.integers(0, MAX_SCALE_CODE + 1, model.n_bands) * (rng.random(model.n_bands) < 0.8)
+        phases = rng.integers(-MAX_PHASE_CODE, MAX_PHASE_CODE + 1, (model.contexts.n_phase_groups, N_PHASES + 1))
+        profile = Profile(number // 2, scales, phases)
+        starts = np.cumsum(rng.integers(1, 90, int(rng.integers(0, 5)))).astype(np.int64) - kernel_length
+        largest = 2 ** int(rng.integers(1, 27))
+        levels = random_levels(model, profile, circle, rng, largest=largest)
+        units.append(LevelUnit(model, profile, fine_phases(model, starts, circle, kernel_length=kernel_length), levels))
+        cascade = SimpleNamespace(model=plain, set=number // 2, scales=scales, phases=phases)
+        channels.append(SimpleNamespace(cascade=cascade, starts=starts, kernel_length=kernel_length, circle=circle))
+    content = encode_levels(units)
+    stream = documented.Decisions(content)
+    for unit, channel, found in zip(units, channels, decoder.read_levels(content, channels), strict=True):
+        np.testing.assert_array_equal(found, unit.levels)
+        c = SimpleNamespace(**vars(channel.cascade) | {"model": other}, starts=channel.starts, group=0)
+        widths = [channel.circle // stride for stride in model.band_strides]
+        np.testing.assert_array_equal(segment.levels(c, stream, widths), unit.levels)
 
 
 @pytest.mark.parametrize("layout", [0, 1, 2])
@@ -258,6 +315,7 @@ def test_kernels_longer_than_the_circle_wrap_around() -> None:
     weights = rng.integers(-9, 10, 4000).astype("<i4").tobytes()
     content[6:8] = struct.pack("<H", 1)
     statistics = b"\1" + bytes(8) + b"\0" + model.contexts.frequencies[0].astype("<u2").tobytes()
+    statistics += bytes(2 * 2 * (8 + 14) + PRIOR_SIZE + 2 * 8 * 4)
     single = decode_model(bytes(content[:metadata_end]) + head + weights + statistics)
     quantised = Quantised([rng.integers(0, 5, (1, 6)).astype(np.int32)], [rng.random((1, 6)) < 0.5], [])
     total = synthesise(single, amplitudes_of(quantised, (0, 0, 0), single))[0]

@@ -100,13 +100,13 @@ def swapped(sections: Sections) -> Sections:
     return [*sections[:first], *sections[second:third], *sections[first:second], *sections[third:]]
 
 
-def with_coder_2(sections: Sections) -> Sections:
-    """The first Rice list of CODING is 0, 1 and the coder, whose quotient is a bit 0; 110 stands for 2."""
+def with_coder_3(sections: Sections) -> Sections:
+    """The first Rice list of CODING is 0, 1 and the coder, whose quotient is a bit 0; 1110 stands for 3."""
     kind, payload = sections[1]
     bits = "".join(f"{byte:08b}" for byte in payload)
     if kind != CODING or not bits.startswith("00000" + "0" + "10" + "0"):
         raise ValueError(f"CODING begins with {bits[:9]}")
-    bits = bits[:8] + "110" + bits[9:]
+    bits = bits[:8] + "1110" + bits[9:]
     bits += "0" * (-len(bits) % 8)
     return [sections[0], (kind, int(bits, 2).to_bytes(len(bits) // 8, "big")), *sections[2:]]
 
@@ -179,7 +179,7 @@ REFUSED = {
         ONE, of_header(lambda c: c.replace(EXACT, b"\1\2" + struct.pack("<d", float("nan")), 1)), CORRUPT, "finite"
     ),
     "bytes_after_header": Refusal(FEW, of_header(lambda content: content + b"\0"), CORRUPT, "1 bytes follow"),
-    "unknown_coder": Refusal(FEW, of_sections(with_coder_2), NEW, "coder: 2"),
+    "unknown_coder": Refusal(FEW, of_sections(with_coder_3), NEW, "coder: 3"),
     "unknown_model": Refusal(OWN, of_sections(lambda s: with_model(s, b"?")[:1] + s[1:]), "ModelMismatchError", ""),
     "model_cut": Refusal(OWN, of_sections(lambda s: with_model(s, s[1][1][:-1])), CUT, "model"),
     "model_version_2": Refusal(
