@@ -99,7 +99,7 @@ def section_hashes(blob: bytes, models: dict[bytes, bytes]) -> list[list[str]]:
             residuals = fields.take(len(payload) - fields.position)
             if coding.coder == 0:
                 coefficients, residuals = (_frames(each) if each else b"" for each in (coefficients, residuals))
-            elif residuals:
+            elif residuals and coding.coder == 1:
                 residuals = _without_zstd(residuals, 1)
             hashes.append(["CHUNK", digest.hex(), *map(_short, (events, raw, coefficients, residuals))])
         else:
