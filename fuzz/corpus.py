@@ -103,7 +103,6 @@ def tiny() -> Iterator[Seed]:
     yield encoded("segments", plain, level=5, chunk_frames=32, segment_samples=64, prdn=40)
     yield encoded("two rates, missing samples", two_rates, level=5, chunk_frames=48, prdn=40)
     yield encoded("two rates, lossless tokens", two_rates, level=1, chunk_frames=48, lossless=True)
-    yield encoded("two rates, lossless mixed", two_rates, level=9, chunk_frames=48, lossless=True)
 
 
 def larger() -> Iterator[Seed]:
@@ -142,6 +141,9 @@ def larger() -> Iterator[Seed]:
     missing = Recording(tuple(_with_invalid(each) for each in some.channels), gaps, some.frame_rate_hz)
     yield encoded("ecg with missing samples", missing, chunk_frames=400, segment_samples=1600, prdn=5)
     yield encoded("ecg with missing samples within 1", missing, chunk_frames=400, max_error_adu=1)
+    faster = Channel("faster", minimum=-(2**15), maximum=2**15 - 1, samples_per_frame=2)
+    two_rates = Recording((some.channels[0], faster), (some.samples[0][:720], some.samples[1]), some.frame_rate_hz)
+    yield encoded("two rates, lossless mixed", two_rates, level=9, chunk_frames=240, lossless=True)
     yield encoded("ecg with missing samples, mixed", missing, level=9, chunk_frames=400, max_error_adu=2, prdn=5)
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec import native
 from sancodec.codec.kernels import WEIGHT_FRACTION_BITS, KernelGroup, Model
 
 _MAX_BLOCK = 64
@@ -49,6 +50,11 @@ def blocked_groups(model: Model, dtype: str) -> tuple[BlockedGroup, ...]:
     """The groups of a model in polyphase form."""
     blocked = (_blocked(group, model.period) for group in model.groups)
     return tuple(BlockedGroup(group.block, group.first_lag, group.parts.astype(dtype)) for group in blocked)
+
+
+@lru_cache(maxsize=32)
+def _float_weights(model: Model) -> tuple[NDArray[np.float64], ...]:
+    return tuple(group.weights.astype(np.float64) for group in model.groups)
 
 
 def similarity(model: Model, signals: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -93,6 +99,12 @@ def synthesise(model: Model, amplitudes: list[NDArray[np.float64]]) -> NDArray[n
     length = n_windows * model.groups[0].stride
     output = np.zeros((n_signals, length))
     if not output.size:
+        return output
+    if native.core is not None:
+        for group, weights, amplitude in zip(model.groups, _float_weights(model), amplitudes, strict=True):
+            native.core.synthesise(
+                weights, np.ascontiguousarray(amplitude), group.n_kernels, group.stride, group.offset, n_signals, output
+            )
         return output
     for blocked, amplitude in zip(blocked_groups(model, "float64"), amplitudes, strict=True):
         n_blocks = length // blocked.block

@@ -29,7 +29,8 @@
     F(rice_cost, "codec/bits.py: BitWriter.rice")                          \
     F(rice_read, "codec/bits.py: BitReader.rice")                          \
     F(rice_write, "codec/bits.py: BitWriter.rice")                         \
-    F(sums_by_phase, "codec/quantiser.py: profile_of")
+    F(sums_by_phase, "codec/quantiser.py: profile_of")                     \
+    F(synthesise, "codec/transform.py")
 
 #define DECLARE(name, text) PyObject *core_##name(PyObject *, PyObject *const *, Py_ssize_t);
 FUNCTIONS(DECLARE)

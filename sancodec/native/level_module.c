@@ -121,6 +121,12 @@ PyObject *core_code_levels(PyObject *module, PyObject *const *arguments, Py_ssiz
     return finish(&call, result);
 }
 
+static int are_within(const double *values, int64_t count, double low, double high) {
+    for (int64_t i = 0; i < count; i++)
+        if (!(values[i] >= low && values[i] <= high)) return 0;
+    return 1;
+}
+
 /* Strides, windows, phase groups, "on", expected magnitudes, phases and levels, each in a list of one; terms, taps,
    prior and mixer likewise; coefficients; inverse step; what a bit is worth; costs; offsets; and for the squared error,
    errors and counts of four kinds of levels. */
@@ -135,6 +141,10 @@ PyObject *core_quantise_levels(PyObject *module, PyObject *const *arguments, Py_
     if (!fault && (call.length[11] != ((const Item *)call.data[6])->length || call.length[16] != 9 ||
                    call.length[14] != 2 * N_ACTIVITIES * COST_LENGTH || call.length[15] != 3))
         fault = "quantise_levels: arrays of another size";
+    /* The costs of all paths must stay below that of a state that is not reached. */
+    if (!fault && !(are_within(&call.real[12], 1, 0, 1e300) && are_within(&call.real[13], 1, 0, 1e6) &&
+                    are_within(call.data[14], call.length[14], 0, 1e6) && are_within(call.data[15], 3, 0, 1)))
+        fault = "quantise_levels: a step, a cost or an offset out of range";
     if (fault) return refuse(&call, fault);
     double *sums = call.data[16];
     LevelErrors errors = {0};

@@ -34,6 +34,18 @@ static void extend(const Survivors *before, Survivors *after, int state, int32_t
     indices[next] = index;
 }
 
+/* `extend` where all that is near is 0, and so is what follows: states trade places. */
+static void rest(const Survivors *before, Survivors *after, double error, const double bits[2], uint8_t *from,
+                 int32_t *indices) {
+    for (int state = 0; state < N_STATES; state++) {
+        int next = trellis_next[state][0];
+        after->cost[next] = before->cost[state] + error * error + bits[state & 1];
+        after->own[next][0] = after->own[next][1] = 0;
+        from[next] = (uint8_t)state;
+        indices[next] = 0;
+    }
+}
+
 static void quantise_band(const MixingStatistics *statistics, const MixingChannel *channel, const Neighbours *bands,
                           const float *coefficients, double inverse_step, double multiplier, const double *costs,
                           const double *offsets, uint8_t *from, int32_t *indices, LevelErrors *errors) {
@@ -47,6 +59,14 @@ static void quantise_band(const MixingStatistics *statistics, const MixingChanne
         int64_t around = activity_around(bands, channel, terms, window);
         uint8_t *came = from + (size_t)window * N_STATES;
         int32_t *index = indices + (size_t)window * N_STATES;
+        n_quiet = u <= 0.5 ? n_quiet + 1 : 0;
+        if (n_quiet > 2) { /* the two levels before are 0 in every state */
+            const double *even = costs + (size_t)activity_of(around) * COST_LENGTH;
+            const double bits[2] = {multiplier * even[0], multiplier * even[N_ACTIVITIES * COST_LENGTH]};
+            rest(&survivors, &next, u, bits, came, index);
+            survivors = next;
+            continue;
+        }
         for (int state = 0; state < N_STATES; state++) next.cost[state] = unreached;
         for (int state = 0; state < N_STATES; state++) {
             if (survivors.cost[state] >= unreached) continue;

@@ -13,7 +13,7 @@ from sancodec.codec.container import ContainerReader, ContainerWriter, SectionTy
 from sancodec.errors import FormatError, ModelMismatchError
 
 
-@pytest.fixture(scope="module", params=[1, 5])
+@pytest.fixture(scope="module", params=[1, 5, 9])
 def small(request):
     """A small container of two chunks, and its samples."""
     rng = np.random.default_rng(3)

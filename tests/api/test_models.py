@@ -35,7 +35,7 @@ def test_every_shipped_model_codes_a_signal_alone(ecg):
         assert prdn_of(ecg[0], sancodec.decompress(content)) <= 5
 
 
-@pytest.mark.parametrize("level", [1, 3, 5])
+@pytest.mark.parametrize("level", [1, 3, 5, 9])
 def test_the_bytes_do_not_depend_on_the_number_of_threads(long_ecg, level):
     contents = []
     for threads in (1, 2, 5):

@@ -38,10 +38,10 @@ def chunk_payloads(content):
     return spans
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory, long_ecg):
+@pytest.fixture(scope="module", params=[5, 9])
+def opened(request, tmp_path_factory, long_ecg):
     path = tmp_path_factory.mktemp("open") / "a.san"
-    path.write_bytes(compressed(long_ecg, prdn=5, chunk_s=30))
+    path.write_bytes(compressed(long_ecg, prdn=5, chunk_s=30, level=request.param))
     with sancodec.open(path, models=BANKS) as record:
         yield record, sancodec.decompress(path.read_bytes(), models=BANKS)
 

@@ -34,7 +34,7 @@ def test_samples_never_leave_the_range_of_what_was_given(dtype):
 
 
 @pytest.mark.parametrize("n_samples", [1, 2, 3, 5, 64, 256, 8193])
-@pytest.mark.parametrize("level", [1, 5])
+@pytest.mark.parametrize("level", [1, 5, 9])
 def test_a_signal_of_any_length_comes_back(n_samples, level):
     signal = np.random.default_rng(n_samples).integers(-300, 300, (2, n_samples)).astype(np.int16)
     decoded = round_trip(signal, level=level, chunk_s=1)
@@ -45,7 +45,7 @@ def test_a_signal_of_any_length_comes_back(n_samples, level):
         np.testing.assert_array_equal(decoded, signal)
 
 
-@pytest.mark.parametrize("level", [1, 3, 5])
+@pytest.mark.parametrize("level", [1, 3, 5, 9])
 @pytest.mark.parametrize("value", [0, 7, -(2**31), 2**31 - 1])
 def test_a_constant_channel_is_exact_and_small(value, level):
     signal = np.full((2, 5000), value, np.int32)
@@ -54,7 +54,7 @@ def test_a_constant_channel_is_exact_and_small(value, level):
     assert len(content) < 250
 
 
-@pytest.mark.parametrize("level", [1, 3, 5])
+@pytest.mark.parametrize("level", [1, 3, 5, 9])
 def test_constant_channels_beside_varying_ones_are_exact(long_ecg, level):
     signal = long_ecg[[0, 0, 1, 1], :9000].copy()
     signal[1], signal[3] = -5, 2**31 - 1
@@ -63,14 +63,14 @@ def test_constant_channels_beside_varying_ones_are_exact(long_ecg, level):
     assert np.all(prdn_of(signal[[0, 2]], decoded[[0, 2]]) <= 5)
 
 
-@pytest.mark.parametrize("level", [1, 3, 5])
+@pytest.mark.parametrize("level", [1, 3, 5, 9])
 @pytest.mark.parametrize("chunk_s", [None, 0.1, 1e9])
 def test_chunks_of_any_length_give_the_promise(long_ecg, chunk_s, level):
     decoded = round_trip(long_ecg, chunk_s=chunk_s, prdn=5, level=level)
     assert np.all(prdn_of(long_ecg, decoded) <= 5)
 
 
-@pytest.mark.parametrize("level", [1, 3, 5])
+@pytest.mark.parametrize("level", [1, 3, 5, 9])
 def test_channels_of_different_rates_come_back(long_ecg, level):
     fast, slow = long_ecg[0, :20_000], long_ecg[1, :20_000:4]
     before = recording(
@@ -95,7 +95,7 @@ def test_an_array_becomes_a_recording_with_its_limits():
     assert wrapped.duration_s == pytest.approx(2 / 100.5)
 
 
-@pytest.mark.parametrize("level", [1, 3, 5])
+@pytest.mark.parametrize("level", [1, 3, 5, 9])
 def test_missing_samples_come_back_and_do_not_count(long_ecg, level):
     samples = long_ecg[0].copy()
     for gap in (slice(0, 50), slice(4000, 9000), slice(21_500, 21_700), slice(28_799, None)):
@@ -109,7 +109,7 @@ def test_missing_samples_come_back_and_do_not_count(long_ecg, level):
     assert prdn_of(long_ecg[1], after[1]) <= 5
 
 
-@pytest.mark.parametrize("level", [1, 5])
+@pytest.mark.parametrize("level", [1, 5, 9])
 def test_a_channel_without_a_valid_sample_comes_back(long_ecg, level):
     before = recording([np.full(3600, -32768), long_ecg[0, :3600]], [GAPPED, GAPPED])
     after = sancodec.decompress_recording(sancodec.compress(before, models=BANKS, level=level), models=BANKS)

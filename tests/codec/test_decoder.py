@@ -22,7 +22,7 @@ def reader_of(content):
     return RecordingReader(io.BytesIO(content), engine=NumpyEngine(), models=BANKS)
 
 
-@pytest.fixture(scope="module", params=[1, 5])
+@pytest.fixture(scope="module", params=[1, 5, 9])
 def content(request):
     """Two channels in three chunks of 8192 samples and a shorter one."""
     rng = np.random.default_rng(0)

@@ -69,7 +69,7 @@ def test_multiples_are_the_inverse(truncated):
     assert lattice.multiples(lattice.values(multiples)).tolist() == multiples.tolist()
 
 
-@pytest.mark.parametrize("level", [1, 3, 5])
+@pytest.mark.parametrize("level", [1, 3, 5, 9])
 def test_samples_off_the_lattice_and_missing_ones_come_back(level):
     samples = rescaled(wave(), 4.88, truncated=False)
     samples[[0, 77, 5999]] += 1

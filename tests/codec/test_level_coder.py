@@ -70,7 +70,9 @@ def test_levels_of_any_size_come_back_under_any_statistics(seed, density, peak, 
     small, one = with_any_statistics(SMALL, rng), with_any_statistics(ONE_BAND, rng)
     assert_come_back(
         [
-            any_unit(model, rng, n_periods=n_periods, density=density, peak=peak, profile=any_profile(model, rng, off=off))
+            any_unit(
+                model, rng, n_periods=n_periods, density=density, peak=peak, profile=any_profile(model, rng, off=off)
+            )
             for model, n_periods in ((small, 1), (one, 1), (small, 4), (SMALL, 4), (small, 4), (one, 9))
         ]
     )
@@ -88,7 +90,9 @@ def test_levels_that_the_statistics_hold_for_impossible_are_encoded_all_the_same
         )
         wrong = replace(model, contexts=replace(model.contexts, mixing=sure), metadata_bytes=None)
         profile = any_profile(wrong, np.random.default_rng(0), off=0.0, max_scale=1)
-        assert_come_back([any_unit(wrong, np.random.default_rng(1), n_periods=1, density=1, peak=peak, profile=profile)])
+        assert_come_back(
+            [any_unit(wrong, np.random.default_rng(1), n_periods=1, density=1, peak=peak, profile=profile)]
+        )
 
 
 @pytest.mark.parametrize("index", [19, 20, 21, 1000, 1 << 25, 1 << 28])

@@ -65,7 +65,7 @@ def test_stretch_and_squash_undo_each_other_but_for_rounding():
 
 
 def test_the_rate_of_a_slot_is_one_over_the_times_it_was_met_and_a_half_more():
-    assert RATE == [(131072 + n) // (2 * n + 3) for n in range(1024)]
+    assert [(131072 + n) // (2 * n + 3) for n in range(1024)] == RATE
     assert all(abs(rate - 65536 / (n + 1.5)) < 1 for n, rate in enumerate(RATE))
 
 

@@ -237,7 +237,7 @@ def reading(*channels):
 
 def test_levels_hold_channels_whose_needs_were_met_before():
     codings = {4: reading(1), 1: reading(9), 2: reading(4, 1), 0: reading()}
-    assert decoding_levels(codings) == [[1, 0], [4], [2]]
+    assert decoding_levels(codings) == [[0, 1], [4], [2]]
     assert decoding_levels({}) == []
 
 

@@ -12,7 +12,7 @@ from sancodec.codec.coding_section import decode_coding
 from sancodec.codec.container import ContainerReader, ContainerWriter, SectionType
 from sancodec.codec.decoder import RecordingReader
 from sancodec.codec.encoder import encode_recording
-from sancodec.codec.header import CODER_CLASS, CODER_ZSTD
+from sancodec.codec.header import CODER_CLASS, CODER_MIXED, CODER_ZSTD
 from sancodec.codec.promise import Promise
 from sancodec.codec.quality import measure
 from sancodec.codec.recording import Channel, Recording
@@ -80,7 +80,7 @@ def rewritten(sections):
 # Segments
 
 
-@pytest.fixture(scope="module", params=[1, 5])
+@pytest.fixture(scope="module", params=[1, 5, 9])
 def segmented(request):
     """Two channels, PRDN and bound, five chunks in three segments; the recording and its file."""
     first = waves(4 * CHUNK + 100)
@@ -188,10 +188,11 @@ def test_segments_are_about_as_long_as_asked_and_none_is_short():
     np.testing.assert_array_equal(np.stack(reader_of(content).read().samples), rows)
 
 
-def test_a_channel_may_be_constant_in_one_segment_only():
+@pytest.mark.parametrize("level", [5, 9])
+def test_a_channel_may_be_constant_in_one_segment_only(level):
     row = np.full(2 * CHUNK, 12)
     row[CHUNK:] = waves(CHUNK)
-    content = compressed(recording_of(row), [EXACT], level=5, chunk_s=1, segment_samples=CHUNK)
+    content = compressed(recording_of(row), [EXACT], level=level, chunk_s=1, segment_samples=CHUNK)
     reader = reader_of(content)
     assert [reader.decoder(index).codings[0].is_constant for index in range(2)] == [True, False]
     np.testing.assert_array_equal(reader.read().samples[0], row)
@@ -216,7 +217,7 @@ EXTREMES = {
 }
 
 
-@pytest.mark.parametrize("level", [1, 3, 5])
+@pytest.mark.parametrize("level", [1, 3, 5, 9])
 @pytest.mark.parametrize("name", EXTREMES)
 @pytest.mark.parametrize("bound", [0, 1, 1000])
 def test_every_sample_is_within_the_bound(name, level, bound):
@@ -226,7 +227,7 @@ def test_every_sample_is_within_the_bound(name, level, bound):
     assert np.abs(decoded.astype(np.int64) - recording.samples[0]).max() <= bound
 
 
-@pytest.mark.parametrize("level", [1, 5])
+@pytest.mark.parametrize("level", [1, 5, 9])
 @pytest.mark.parametrize("length", [1, 2, 17, 65, CHUNK + 1])
 def test_short_and_odd_lengths_are_exact(level, length):
     rows = waves(length), waves(length, seed=1)
@@ -234,7 +235,7 @@ def test_short_and_odd_lengths_are_exact(level, length):
     np.testing.assert_array_equal(np.stack(reader_of(content).read().samples), rows)
 
 
-@pytest.mark.parametrize("level", [1, 5])
+@pytest.mark.parametrize("level", [1, 5, 9])
 def test_channels_predicted_from_each_other_come_back_and_take_less(level):
     first = waves(6000)
     others = [np.roll(first, shift) + np.random.default_rng(shift + 9).integers(-1, 2, 6000) for shift in (-2, 0, 5)]
@@ -253,7 +254,7 @@ def test_channels_predicted_from_each_other_come_back_and_take_less(level):
     assert len(content) < 0.9 * alone
 
 
-@pytest.mark.parametrize("level", [1, 3, 5])
+@pytest.mark.parametrize("level", [1, 3, 5, 9])
 def test_promises_of_each_channel_hold_beside_each_other(level):
     channels = (
         Channel("exact", minimum=-4000, maximum=4000, invalid=-4096),
@@ -284,14 +285,15 @@ def test_promises_of_each_channel_hold_beside_each_other(level):
             np.testing.assert_array_equal(after == -4096, before == -4096)
 
 
-@pytest.mark.parametrize(("level", "coder"), [(1, CODER_ZSTD), (3, CODER_ZSTD), (5, CODER_CLASS)])
+@pytest.mark.parametrize(("level", "coder"), [(1, CODER_ZSTD), (3, CODER_ZSTD), (5, CODER_CLASS), (9, CODER_MIXED)])
 def test_the_level_chooses_the_coder_of_residuals(level, coder):
     reader = reader_of(compressed(recording_of(waves(3000)), [EXACT], level=level))
     assert reader.decoder(0).coding.coder == coder
 
 
-def test_an_altered_residual_is_noticed():
-    content = compressed(recording_of(waves(3000)), [EXACT], level=3)
+@pytest.mark.parametrize("level", [3, 9])
+def test_an_altered_residual_is_noticed(level):
+    content = compressed(recording_of(waves(3000)), [EXACT], level=level)
     sections = sections_of(content)
     chunk = next(section for section in sections if section.kind == SectionType.CHUNK)
     coding = next(section for section in sections if section.kind == SectionType.CODING)

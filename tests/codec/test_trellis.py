@@ -89,7 +89,11 @@ def test_every_level_is_one_that_its_state_allows(model, scale):
     bands, profile, phases = example(model, rng, n_chunks=2, scale=scale)
     found, _ = quantised(bands, model, profile, phases)
     reached = {
-        state for band in found.magnitudes for magnitudes in band for state in states_of(magnitudes) if band.shape[1] > 8
+        state
+        for band in found.magnitudes
+        for magnitudes in band
+        for state in states_of(magnitudes)
+        if band.shape[1] > 8
     }
     assert reached <= set(range(8))
     if scale > 1 and model in (LAPPED, DYADIC):

@@ -1,4 +1,4 @@
-"""Training the mixing coder: signals like those of the training set take fewer bytes, and what is fitted is storable."""
+"""Training the mixing coder: signals like those of the training set take fewer bytes, and files hold what is fitted."""
 
 from fractions import Fraction
 from unittest.mock import patch

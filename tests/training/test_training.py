@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sancodec.codec import native
 from sancodec.codec.kernels import decode_model
 from sancodec.codec.rans import TOTAL
 from sancodec.training.lapped import SYM8, dyadic_groups, mdct_kernels
@@ -79,6 +80,7 @@ def test_neutral_contexts_are_a_valid_model() -> None:
     assert np.all(contexts.frequencies.sum(axis=2) == TOTAL)
 
 
+@pytest.mark.skipif(native.core is None, reason=f"training needs the core: {native.engine_name()}")
 def test_command_trains_the_same_model_twice(run: Run, tmp_path: Path) -> None:
     arguments = ["train", "bank", DATA, "--kernels", "haar", "--rounds", "1"]
     for name in ("first", "second"):
