@@ -149,6 +149,7 @@ def expected_of(profile: Profile, model: Model) -> NDArray[np.int32]:
     """Expected level in 1/256, 0 for bands that are off; int32 ``(band, phase)``."""
     expected = profile.expected(model.contexts).astype(np.int32)
     expected[profile.scale_codes == 0] = 0
+    expected.flags.writeable = False
     return expected
 
 

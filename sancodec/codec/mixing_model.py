@@ -160,4 +160,5 @@ def index_costs(mixing: MixingModel, weight_set: int) -> NDArray[np.float64]:
             else:
                 bits = bits + 2 * (high - _MAX_UNARY + 1).bit_length() - 1
             costs[:, activity, index] = bits
+    costs.flags.writeable = False
     return costs

@@ -54,6 +54,7 @@ static void quantise_band(const MixingStatistics *statistics, const MixingChanne
     int32_t *levels = channel->levels + bands->position;
     Survivors survivors = {{0}, {{0}}}, next;
     for (int state = 1; state < N_STATES; state++) survivors.cost[state] = unreached;
+    int n_quiet = 0; /* windows that are 0 in every state, up to this one */
     for (int window = 0; window < n; window++) {
         double u = fmin(fabs((double)coefficients[window]) * inverse_step, max_scaled);
         int64_t around = activity_around(bands, channel, terms, window);
