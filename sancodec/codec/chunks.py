@@ -71,16 +71,20 @@ def base_windows(model: Model, profile: contexts.Profile, phases: list[NDArray[n
     return [row[phase] for row, phase in zip(profile.base(model.contexts), phases, strict=True)]
 
 
+def events_of_part(part: Part, starts: NDArray[np.int64], *, kernel_length: int) -> Iterator[NDArray[np.int64]]:
+    """First samples of the windows that reach into each chunk of a part, relative to the chunk."""
+    for first in range(part.first_sample, part.first_sample + part.n_chunks * part.length, part.length):
+        low = int(np.searchsorted(starts, first - kernel_length, side="right"))
+        high = int(np.searchsorted(starts, first + part.length, side="left"))
+        yield starts[low:high] - first
+
+
 def phases_of_part(
     model: Model, part: Part, starts: NDArray[np.int64], *, kernel_length: int
 ) -> list[NDArray[np.int64]]:
     """Beat phases at every window, int64 ``(chunk, window)`` per band; bands of one group share an array."""
     circle = padded_length(model, part.length)
-    events = []
-    for first in range(part.first_sample, part.first_sample + part.n_chunks * part.length, part.length):
-        low = int(np.searchsorted(starts, first - kernel_length, side="right"))
-        high = int(np.searchsorted(starts, first + part.length, side="left"))
-        events.append(starts[low:high] - first)
+    events = list(events_of_part(part, starts, kernel_length=kernel_length))
     return band_phases(model, events, circle, kernel_length=kernel_length)
 
 

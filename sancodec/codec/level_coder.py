@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec import native
-from sancodec.codec.chunks import Part, padded_length
+from sancodec.codec.chunks import Part, events_of_part, padded_length
 from sancodec.codec.contexts import NO_PHASE, PHASES_PER_KERNEL, Profile
 from sancodec.codec.kernels import Model
 from sancodec.codec.level_arithmetic import LevelChannel, LevelCoder, MixingState, split_bands
@@ -72,12 +72,10 @@ def fine_phases_of_part(
 ) -> list[NDArray[np.uint8]]:
     """Fine phases of every chunk of a part."""
     circle = padded_length(model, part.length)
-    result = []
-    for first in range(part.first_sample, part.first_sample + part.n_chunks * part.length, part.length):
-        low = int(np.searchsorted(starts, first - kernel_length, side="right"))
-        high = int(np.searchsorted(starts, first + part.length, side="left"))
-        result.append(fine_phases(model, starts[low:high] - first, circle, kernel_length=kernel_length))
-    return result
+    return [
+        fine_phases(model, events, circle, kernel_length=kernel_length)
+        for events in events_of_part(part, starts, kernel_length=kernel_length)
+    ]
 
 
 def joined_levels(quantised: Quantised, chunk: int) -> NDArray[np.int32]:

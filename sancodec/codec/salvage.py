@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sancodec.codec.coefficients import ChunkStreams
 from sancodec.codec.decoder import chunks_at_once
 from sancodec.codec.kernels import Model
+from sancodec.codec.parallel import Threads
 from sancodec.codec.recording import Channel
 from sancodec.codec.repair import chunk_of_digest
 from sancodec.codec.salvage_plan import Place, plan_of
@@ -77,6 +78,7 @@ class SalvageReader:
 
     def __init__(self, file: BinaryIO, *, engine: Engine, models: tuple[Model, ...] = ()) -> None:
         self._engine = engine
+        self._threads = Threads()
         self._plan = plan_of(file, models)
         self.header = self._plan.header
         self.notes = self._plan.notes
@@ -154,7 +156,9 @@ class SalvageReader:
             while len(self._decoders) >= 2:
                 del self._decoders[next(iter(self._decoders))]
             content = self._plan.scanner.payload(self._plan.segments[segment].section)
-            self._decoders[segment] = SegmentDecoder(content, self.header, self._plan.models, self._engine)
+            self._decoders[segment] = SegmentDecoder(
+                content, self.header, self._plan.models, self._engine, self._threads
+            )
         return self._decoders[segment]
 
     def _outcomes(self, first: int, last: int) -> Iterator[tuple[int, Samples | None, str]]:
