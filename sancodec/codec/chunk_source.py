@@ -19,7 +19,7 @@ from sancodec.codec.level_coder import LevelUnit, encode_levels, fine_phases, jo
 from sancodec.codec.missing import missing_runs, runs_within
 from sancodec.codec.recording import Recording
 from sancodec.codec.residual import decoding_levels
-from sancodec.codec.residual_mixing import MixedChannel, encode_chunk
+from sancodec.codec.residual_mixing import encode_chunk, mixed_channels
 from sancodec.codec.residual_stream import ResidualStream, encode_class_residuals, encode_zstd_residual
 from sancodec.codec.residual_tables import TablePlan, plan_tables
 
@@ -199,19 +199,19 @@ class ChunkSource:
 def mixed_residuals(encoded: list[EncodedChannel], spans: list[slice]) -> bytes:
     """Residuals of a chunk under the mixing coder; ``spans`` are its samples in every channel."""
     codings = {index: each.coding.residual for index, each in enumerate(encoded) if each.coding.residual is not None}
-    channels, targets, others = [], [], {}
-    for index in [index for level in decoding_levels(codings) for index in level]:
-        coding, target = encoded[index].coding, encoded[index].target
+    order = [index for level in decoding_levels(codings) for index in level]
+    approximations = {
+        index: each.approximation[span]
+        for index, (each, span) in enumerate(zip(encoded, spans, strict=True))
+        if each.coding.model is not None
+    }
+    n_samples = [span.stop - span.start for span in spans]
+    channels, others = mixed_channels([each.coding for each in encoded], order, approximations, n_samples)
+    targets = []
+    for index in order:
+        target = encoded[index].target
         assert target is not None
-        rows = np.zeros(len(target[spans[index]]), np.int64)
-        if coding.model is not None:
-            rows += encoded[index].approximation[spans[index]] - np.int64(coding.offset)
-        low, high = coding.minimum - coding.offset, coding.maximum - coding.offset
-        channels.append(MixedChannel(index, codings[index], low, high, rows))
         targets.append(target[spans[index]])
-    for index, each in enumerate(encoded):
-        if index not in codings and each.coding.model is not None:
-            others[index] = each.approximation[spans[index]] - np.int64(each.coding.offset)
     return encode_chunk(channels, targets, others)[0]
 
 

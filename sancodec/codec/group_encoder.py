@@ -187,7 +187,7 @@ def _bounded_cascade(job: ChannelJob, found: CascadeAt | None) -> EncodedChannel
     if found is None:
         return _without_cascade(job)
     try:
-        return encode_at(job, found.choice, found.step * 2.0**-job.channel.exponent)
+        return encode_at(job, found.choice, found.step)
     except QualityError:  # so fine a step is beyond the bank's exact range
         return _without_cascade(job)
 

@@ -77,8 +77,14 @@ class ResidualJob:
 
     def mixed(self, coding: ResidualCoding, span: slice) -> MixedChannel:
         """A chunk of the channel for the mixing coder."""
-        rows = np.zeros(len(self.target[span]), np.int64) if self.approximation is None else self.approximation[span]
-        return MixedChannel(self.channel, coding, self.low, self.high, rows)
+        return MixedChannel.of(
+            self.channel,
+            coding,
+            low=self.low,
+            high=self.high,
+            approximation=None if self.approximation is None else self.approximation[span],
+            n_samples=len(self.target[span]),
+        )
 
     @property
     def restart(self) -> int:
@@ -319,7 +325,7 @@ def noise_scale(target: NDArray[np.int64], channel: int = 0) -> float:
     job = ResidualJob(channel, target, None, 0, 0, 0, 0.0, len(target))
     pieces = pieces_of([job])
     keys = own_keys(job, n_own=_FEW_OWN_LAGS)
-    columns = np.stack([pieces.column(key) for key in keys]).T
+    columns = pieces.rows(keys).T
     wanted = pieces.column((channel, True, 0))
     error = np.abs(wanted - columns @ solved(columns.T @ columns, columns.T @ wanted))
     # The median is that of a normal distribution; beats and jumps count little.

@@ -46,13 +46,21 @@ class Pieces:
 
     def column(self, key: Key) -> NDArray[np.float64]:
         """A regressor at all inner samples of all pieces, flat."""
+        return self._inner(key).ravel()
+
+    def rows(self, keys: Sequence[Key]) -> NDArray[np.float64]:
+        """The columns of regressors, ``(regressor, sample)``."""
+        return np.stack([self._inner(key) for key in keys]).reshape(len(keys), -1)
+
+    def _inner(self, key: Key) -> NDArray[np.float64]:
         channel, decoded, lag = key
         source = self.samples[channel] if decoded else self.approximations[channel]
         length = source.shape[1]
         edge = min(_EDGE, length // 4)
-        at = np.clip(np.arange(edge, length - edge) - lag, 0, length - 1)
         every = max(1, source.size // _FIT_SAMPLES)
-        return source[::every, at].ravel()
+        if abs(lag) <= edge:
+            return source[::every, edge - lag : length - edge - lag]
+        return source[::every, np.clip(np.arange(edge, length - edge) - lag, 0, length - 1)]
 
 
 def piece_starts(n_samples: int, length: int, count: int) -> list[int]:
@@ -104,20 +112,21 @@ def best_fit(pieces: Pieces, channel: int, sets: Sequence[Sequence[Key]], *, bou
         Regressors to choose from; the channel's own samples at lags 1, 2 … without gaps, and any references.
     """
     keys = list(dict.fromkeys(key for each in sets for key in each))
-    columns = np.stack([pieces.column(key) for key in keys]).T
+    rows = pieces.rows(keys)
     plain = target = pieces.column((channel, True, 0))
     source = pieces.samples[channel]
-    n_rows = len(range(0, source.shape[0], max(1, source.size // _FIT_SAMPLES)))
+    n_pieces = len(range(0, source.shape[0], max(1, source.size // _FIT_SAMPLES)))
     positions = [[keys.index(key) for key in each] for each in (sets[0], max(sets, key=len), keys)]
-    at = positions[0]
-    gram, moments = columns.T @ columns, columns.T @ target
+    at, chosen = positions[0], _rows_at(rows, positions[0])
+    gram, moments = rows @ rows.T, rows @ target
+    room = np.empty_like(rows)  # fresh memory for every product would take longer than the product
     # The first set finds the weights of the samples, the largest refines them, and all are fitted under those.
     for following in (positions[0], positions[0], positions[1], positions[2]):
-        error = plain - columns[:, at] @ solved(gram[np.ix_(at, at)], moments[at])
-        weights = _sample_weights(error, n_rows, _WEIGHT_FLOOR * (2 * bound + 1))
-        at = following
-        weighted, target = columns[:, at] * weights[:, None], plain * weights
-        gram[np.ix_(at, at)], moments[at] = weighted.T @ weighted, weighted.T @ target
+        error = plain - chosen.T @ solved(gram[np.ix_(at, at)], moments[at])
+        weights = _sample_weights(error, n_pieces, _WEIGHT_FLOOR * (2 * bound + 1))
+        at, chosen = following, _rows_at(rows, following)
+        weighted, target = np.multiply(chosen, weights, out=room[: len(at)]), plain * weights
+        gram[np.ix_(at, at)], moments[at] = weighted @ weighted.T, weighted @ target
     energy = float(target @ target)
     fits = []
     for each in sets:
@@ -134,6 +143,11 @@ def best_fit(pieces: Pieces, channel: int, sets: Sequence[Sequence[Key]], *, bou
             fits.append(Fit(coding, float(bits) + weight_bits))
     previous = ResidualCoding(bound, restart, 0, np.ones(1, np.int64), ())
     return min(fits, key=lambda fit: fit.bits, default=Fit(previous, 0.0))
+
+
+def _rows_at(rows: NDArray[np.float64], at: list[int]) -> NDArray[np.float64]:
+    """Rows by number; a view where they are the first ones in order."""
+    return rows[: len(at)] if at == list(range(len(at))) else rows[at]
 
 
 def _sample_weights(error: NDArray[np.float64], n_rows: int, floor: float) -> NDArray[np.float64]:

@@ -30,6 +30,7 @@ from sancodec.codec.residual_arithmetic import (
     ChannelRun,
     DifferenceCoder,
 )
+from sancodec.codec.synthesis import ChannelCoding
 from sancodec.errors import CorruptError
 
 _MAX_REFERENCE_LAG = 64
@@ -55,6 +56,51 @@ class MixedChannel:
     low: int
     high: int
     approximation: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        index: int,
+        coding: ResidualCoding,
+        *,
+        low: int,
+        high: int,
+        approximation: NDArray[np.int64] | None,
+        n_samples: int,
+    ) -> MixedChannel:
+        """A channel with a cascade, or with None for its approximation."""
+        return cls(index, coding, low, high, np.zeros(n_samples, np.int64) if approximation is None else approximation)
+
+
+def mixed_channels(
+    codings: Sequence[ChannelCoding],
+    order: Sequence[int],
+    approximations: Mapping[int, NDArray[np.int32]],
+    n_samples: Sequence[int],
+) -> tuple[list[MixedChannel], dict[int, NDArray[np.int64]]]:
+    """Channels with a residual layer, and what all others with a cascade decode to, as a chunk is coded from them.
+
+    Parameters
+    ----------
+    codings, n_samples
+        Of all channels.
+    order
+        Those with a residual layer, as they are decoded.
+    approximations
+        In stored units, ``(sample,)``; of all channels with a cascade, by number.
+    """
+    rows = {index: approximation - np.int64(codings[index].offset) for index, approximation in approximations.items()}
+    channels = []
+    for index in order:
+        coding = codings[index]
+        assert coding.residual is not None
+        low, high = coding.minimum - coding.offset, coding.maximum - coding.offset
+        channels.append(
+            MixedChannel.of(
+                index, coding.residual, low=low, high=high, approximation=rows.get(index), n_samples=n_samples[index]
+            )
+        )
+    return channels, {index: each for index, each in rows.items() if codings[index].residual is None}
 
 
 @lru_cache(maxsize=1)

@@ -77,9 +77,13 @@ def block_rows(codes: NDArray[np.integer], block: int) -> NDArray[np.int64]:
 
 def fine_classes(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """By mean magnitude, 0 for blocks of zeros; ``(block,)``."""
-    total = rows.sum(axis=1)
+    return _classes_of(rows.sum(axis=1), rows.shape[1])
+
+
+def _classes_of(total: NDArray[np.int64], block: int) -> NDArray[np.int64]:
+    """The same from the sum of each block."""
     with np.errstate(divide="ignore"):
-        scale = _CLASSES_PER_OCTAVE * np.log2(total / rows.shape[1]) + _CLASS_OFFSET
+        scale = _CLASSES_PER_OCTAVE * np.log2(total / block) + _CLASS_OFFSET
     return np.where(total > 0, np.clip(np.rint(scale), 1, _N_FINE - 1), 0).astype(np.int64)
 
 
@@ -114,10 +118,12 @@ def plan_tables(streams: list[NDArray[np.integer]], block_exponent: int) -> tupl
     counts = np.zeros(_N_FINE * N_SYMBOLS, np.int64)
     class_bits, sign_bits = 0.0, 0.0
     for codes in streams:
-        rows = block_rows(codes, block)
-        fine = fine_classes(rows)
+        # The zeros that fill up a stream shorter than a block are only counted: there may be many times its samples.
+        rows = block_rows(codes, max(1, min(block, len(codes))))
+        fine = _classes_of(rows.sum(axis=1), block)
         symbols = np.minimum(rows >> _SHIFT_OF_FINE[fine][:, None], ESCAPE)
         counts += np.bincount((fine[:, None] * N_SYMBOLS + symbols).ravel(), minlength=len(counts))
+        counts[fine[-1:] * N_SYMBOLS] += len(rows) * block - rows.size
         sign_bits += int(np.count_nonzero(codes))
         steps = np.bincount(np.abs(np.diff(fine, prepend=0)))
         used = steps[steps > 0]

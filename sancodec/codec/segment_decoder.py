@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,7 @@ from sancodec.codec.kernels import Model
 from sancodec.codec.missing import mask_of
 from sancodec.codec.parallel import Threads
 from sancodec.codec.quantiser import Quantised, amplitudes_of
-from sancodec.codec.rans import EncodedStream
-from sancodec.codec.residual_mixing import MixedChannel, decode_chunk
+from sancodec.codec.residual_mixing import decode_chunk, mixed_channels
 from sancodec.codec.residual_stream import CodedResidual, decode_residual_symbols, decode_zstd_residual, read_residual
 from sancodec.codec.synthesis import Engine, check_amplitudes, reconstruct, values_of
 from sancodec.errors import CorruptError, FormatError
@@ -66,7 +66,7 @@ class SegmentDecoder:
         where = f"chunk {index}"
         n_frames = self._header.chunk_length(index)
         fields = payload.split_fields(content, where, has_residuals=bool(self._residuals))
-        n_samples = [n_frames * channel.samples_per_frame for channel in self._header.channels]
+        n_samples = self._n_samples(n_frames)
         group_lengths = [0] * len(self.coding.kernel_lengths)
         for coding, length in zip(self.codings, n_samples, strict=True):
             group_lengths[coding.lead_group] = length
@@ -75,50 +75,47 @@ class SegmentDecoder:
         )
         if not self._cascaded and (fields.coefficients or (fields.raw and not self._residuals)):
             raise CorruptError(f"{where}: it has coefficients, but no channel has a cascade")
-        class_streams: list[EncodedStream] = []
-        tokens: list[NDArray[np.uint8]] = []
-        residual_streams: list[CodedResidual] = []
-        residual_content = mixed = b""
-        residual_samples = [n_samples[channel] for channel in self._residuals]
-        if self.coding.coder != CODER_ZSTD:
-            if self.coding.coder == CODER_CLASS:
-                class_streams = payload.decode_class_coefficients(fields.coefficients, len(self._cascaded), where)
-            else:
-                mixed = fields.coefficients
-            if fields.residuals is not None and self.coding.coder == CODER_MIXED:
-                residual_content = fields.residuals
-            elif fields.residuals is not None:
-                assert self.coding.tables is not None
-                residual_streams = payload.decode_class_residuals(
-                    fields.residuals, residual_samples, self.coding.tables, where
-                )
-        else:
-            if self._cascaded:
-                models = [self._model(channel) for channel in self._cascaded]
-                limit = sum(
-                    2 * padded_length(model, n_samples[channel]) + model.n_bands
-                    for model, channel in zip(models, self._cascaded, strict=True)
-                )
-                tokens = payload.decode_zstd_coefficients(
-                    fields.coefficients, [model.n_bands for model in models], limit, where
-                )
-            if fields.residuals is not None:
-                # A byte for the form and, at most, two tokens a sample and one at the end.
-                limit = sum(2 * count + 2 for count in residual_samples)
-                residual_content = payload.decode_zstd_residuals(fields.residuals, len(residual_samples), limit, where)
         raw = np.unpackbits(np.frombuffer(fields.raw, np.uint8))
-        return ChunkStreams(
-            index,
-            n_frames,
-            fields.digest,
-            events,
-            raw,
-            class_streams,
-            tokens,
-            mixed,
-            residual_streams,
-            residual_content,
-        )
+        bare = ChunkStreams(index, n_frames, fields.digest, events, raw, [], [], b"", [], b"")
+        with_streams = {
+            CODER_ZSTD: self._with_zstd_streams,
+            CODER_CLASS: self._with_class_streams,
+            CODER_MIXED: self._with_mixed_streams,
+        }
+        return with_streams[self.coding.coder](bare, fields, where)
+
+    def _with_zstd_streams(self, chunk: ChunkStreams, fields: payload.ChunkFields, where: str) -> ChunkStreams:
+        n_samples = self._n_samples(chunk.n_frames)
+        tokens: list[NDArray[np.uint8]] = []
+        if self._cascaded:
+            models = [self._model(channel) for channel in self._cascaded]
+            limit = sum(
+                2 * padded_length(model, n_samples[channel]) + model.n_bands
+                for model, channel in zip(models, self._cascaded, strict=True)
+            )
+            tokens = payload.decode_zstd_coefficients(
+                fields.coefficients, [model.n_bands for model in models], limit, where
+            )
+        residuals = b""
+        if fields.residuals is not None:
+            # A byte for the form and, at most, two tokens a sample and one at the end.
+            limit = sum(2 * n_samples[channel] + 2 for channel in self._residuals)
+            residuals = payload.decode_zstd_residuals(fields.residuals, len(self._residuals), limit, where)
+        return replace(chunk, tokens=tokens, residual_content=residuals)
+
+    def _with_class_streams(self, chunk: ChunkStreams, fields: payload.ChunkFields, where: str) -> ChunkStreams:
+        streams = payload.decode_class_coefficients(fields.coefficients, len(self._cascaded), where)
+        residuals: list[CodedResidual] = []
+        if fields.residuals is not None:
+            n_samples = self._n_samples(chunk.n_frames)
+            assert self.coding.tables is not None
+            residuals = payload.decode_class_residuals(
+                fields.residuals, [n_samples[channel] for channel in self._residuals], self.coding.tables, where
+            )
+        return replace(chunk, class_streams=streams, residual_streams=residuals)
+
+    def _with_mixed_streams(self, chunk: ChunkStreams, fields: payload.ChunkFields, where: str) -> ChunkStreams:
+        return replace(chunk, mixed=fields.coefficients, residual_content=fields.residuals or b"")
 
     def decode(self, batch: Sequence[ChunkStreams]) -> list[list[NDArray[np.int32]]]:
         """Samples of every chunk, one int32 array per channel, checked against their digests.
@@ -236,7 +233,8 @@ class SegmentDecoder:
 
         def decoded(number: int) -> list[NDArray[np.int64]]:
             chunk = batch[number]
-            channels, others = self._planes(chunk, number, order, approximations)
+            of_chunk = {channel: approximations[number, channel] for channel in self._cascaded}
+            channels, others = mixed_channels(self.codings, order, of_chunk, self._n_samples(chunk.n_frames))
             try:
                 return decode_chunk(channels, chunk.residual_content, others)
             except FormatError as error:
@@ -246,29 +244,6 @@ class SegmentDecoder:
             for index, offset, row in zip(order, offsets, rows, strict=True):
                 samples[number, index] = (row + offset).astype(np.int32)
         return samples
-
-    def _planes(
-        self,
-        chunk: ChunkStreams,
-        number: int,
-        order: list[int],
-        approximations: Mapping[tuple[int, int], NDArray[np.int32]],
-    ) -> tuple[list[MixedChannel], dict[int, NDArray[np.int64]]]:
-        """Residual channels in decoding order, and what the other channels with a cascade decode to."""
-        channels = []
-        for index in order:
-            coding = self.codings[index]
-            rows = np.zeros(chunk.n_frames * self._header.channels[index].samples_per_frame, np.int64)
-            if coding.model is not None:
-                rows += approximations[number, index] - np.int64(coding.offset)
-            low, high = coding.minimum - coding.offset, coding.maximum - coding.offset
-            channels.append(MixedChannel(index, self._residuals[index], low, high, rows))
-        others = {
-            index: approximations[number, index] - np.int64(coding.offset)
-            for index, coding in enumerate(self.codings)
-            if coding.model is not None and coding.residual is None
-        }
-        return channels, others
 
     def _with_residuals(
         self,
@@ -328,6 +303,10 @@ class SegmentDecoder:
                     events.starts[coding.lead_group], events.events[channel], coding.kernels, n_samples=length
                 )
         return list(reconstruct(coding, bank_sum, beat_sum))
+
+    def _n_samples(self, n_frames: int) -> list[int]:
+        """Of every channel."""
+        return [n_frames * channel.samples_per_frame for channel in self._header.channels]
 
     def _length(self, unit: CodedUnit) -> int:
         return unit.chunk.n_frames * self._header.channels[unit.channel].samples_per_frame

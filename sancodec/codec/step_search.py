@@ -136,14 +136,19 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
 
 
 def encode_at(job: ChannelJob, choice: Choice, step: float) -> EncodedChannel:
-    """Encode a channel at a given step, that of a plain quantiser, in the units of its signal.
+    """Encode a channel at a given step.
+
+    Parameters
+    ----------
+    step
+        That of a plain quantiser, in stored units.
 
     Raises
     ------
     QualityError
         When the step is beyond the exact range of the codec.
     """
-    plain = Step.nearest(max(step, MIN_STEP)).value
+    plain = Step.nearest(max(step * 2.0**-job.channel.exponent, MIN_STEP)).value
     found = search_in_sample(job, replace(choice, step=plain), None)
     start, profile, offsets = _start(job, *found)
     rounded = Step.nearest(start)

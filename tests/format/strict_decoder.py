@@ -30,7 +30,8 @@ from strict_fields import (
     unzigzag,
     unzstd,
 )
-from strict_mixing import read_levels, read_mixed_residuals
+from strict_levels import read_levels
+from strict_residuals import read_mixed_residuals
 
 
 def read_frames(content: bytes, counts: list[int], limit: int) -> tuple[int, list[bytes]]:  # 8
