@@ -1,6 +1,14 @@
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Threads of BLAS and torch: tests run side by side on all processors, where more of them wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# An example takes long where a processor has much else to do.
+settings.register_profile("shared processors", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared processors")
 
 SHARED_DATA = Path(__file__).parents[1].parent / "shared" / "data"
 

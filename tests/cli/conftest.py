@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,10 @@ from sancodec.cli import main
 from sancodec.datasets.wfdb_record import read_wfdb
 
 DATA = Path(__file__).resolve().parents[1] / "data"
+# A shell lets what runs behind "&" ignore Ctrl-C, and commands would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 COMMAND = [sys.executable, "-c", "from sancodec.cli import main; main()"]
 
 
@@ -58,10 +63,15 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "100_10s.hea"
 
 
+def long_samples() -> np.ndarray:
+    """Both leads, eight times in a row, int16 ``(2, 28800)``."""
+    return np.tile(np.stack(read_wfdb(DATA / "100_10s.hea").samples), (1, 8)).astype(np.int16)
+
+
 @pytest.fixture
 def long_array(record: Path) -> np.ndarray:
-    """``long.npy``: both leads, eight times in a row, int16 ``(2, 28800)``."""
-    samples = np.tile(np.stack(read_wfdb(record).samples), (1, 8)).astype(np.int16)
+    """``long.npy``: the long samples."""
+    samples = long_samples()
     np.save("long.npy", samples)
     return samples
 

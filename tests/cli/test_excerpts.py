@@ -11,15 +11,25 @@ import pytest
 
 from sancodec.cli.times import clock, parse_time, short_clock
 from sancodec.datasets.wfdb_record import read_wfdb
-from tests.cli.conftest import Run, piped
+from tests.cli.conftest import Run, long_samples, piped
 from tests.cli.test_refusals import assert_one_line, names_in
 
 
+@pytest.fixture(scope="module")
+def container() -> bytes:
+    """Three chunks of ``long_samples``, lossless."""
+    file = io.BytesIO()
+    np.save(file, long_samples())
+    result = piped("compress", "-", "--rate", "360", "--chunk", "30", "--lossless", given=file.getvalue())
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 @pytest.fixture
-def packed(run: Run, long_array: np.ndarray) -> np.ndarray:
-    """``long.san``: three chunks, lossless; its samples."""
-    assert run("compress", "long.npy", "--rate", "360", "--chunk", "30", "--lossless").status == 0
-    return long_array
+def packed(container: bytes, record: Path) -> np.ndarray:
+    """``long.san``, and the samples in it."""
+    Path("long.san").write_bytes(container)
+    return long_samples()
 
 
 @pytest.mark.parametrize(

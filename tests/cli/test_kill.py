@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,7 @@ def test_a_signal_is_told_in_one_line(record: Path, number: signal.Signals, stat
         [*COMMAND, "compress", "-", "--rate", "360", "-o", "x.san"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdin is not None
-        time.sleep(1.0)  # it waits for standard input
+        process.stdin.write(bytes(1 << 20))  # more than a pipe holds: when it is written, the command reads
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == status
