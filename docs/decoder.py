@@ -2,7 +2,7 @@
 
 Usage: python decoder.py FILE.san [-o OUT.npy] [--models DIR], where DIR holds the ``.sanm`` files that FILE may need,
 and OUT.npy gets the stored integers: (channel, sample), or channel after channel where they differ in length.
-Coder 2 needs residual.prior, too: beside this file, or where the package keeps it.
+Coder 2 needs residual.prior and events.prior, too: beside this file, or where the package keeps them.
 """
 
 import argparse
@@ -132,7 +132,10 @@ class Bits:
         return q
 
 
-PRIOR = "5dcfff82baf4465cfa2053329096739b29381b396cb5e2172cb8f84ee1034c8d"  # 19.6
+PRIORS = {  # 19.6, 20.5
+    "residual.prior": "5dcfff82baf4465cfa2053329096739b29381b396cb5e2172cb8f84ee1034c8d",
+    "events.prior": "62c3a387d25a43a78300be8ad6abb3ab4c96ca0dc8bbb3ad210e3b5d921d49ea",
+}
 KNOTS = [round(65536 / (1 + np.exp((32 - i) / 4))) for i in range(65)]  # 18.1
 SQUASH = [KNOTS[i] * (64 - t) + KNOTS[i + 1] * t + 32 >> 6 for i in range(64) for t in range(64)]  # of x at 2048 + x
 STRETCH = [limit(bisect_left(SQUASH, 16 * q + 8) - 2048, 2047) for q in range(4096)]
@@ -169,7 +172,7 @@ class Decisions:
         x = [STRETCH[probability >> 10] for probability, _ in slots] + said  # 18.6
         sums = [sum(map(mul, weights, x)) for weights in sets]
         places = [limit(each >> 16, 2047) for each in sums]
-        bit = self.bit(SQUASH[2048 + (sum(places) >> 1 if said else limit(sum(sums) >> 17, 2047))])
+        bit = self.bit(SQUASH[2048 + (sum(places) >> 1 if said else limit(sum(sums) // len(sets) >> 16, 2047))])
         for weights, place in zip(sets, places, strict=True):
             error = rate * (65536 * bit - SQUASH[2048 + place])
             weights[:] = [limit(w + (each * error + 2**17 >> 18), 2**20) for w, each in zip(weights, x, strict=True)]
@@ -177,6 +180,17 @@ class Decisions:
             slot[0] += ((2**22 - 1) * bit - slot[0]) * ((131072 + slot[1]) // (2 * slot[1] + 3)) >> 16
             slot[1] += slot[1] < 255
         return bit
+
+
+class Prior(Bytes):
+    def __init__(self, name: str) -> None:
+        folder = Path(__file__).parent
+        places = [folder / name, folder.parent / "sancodec" / "models" / name]
+        super().__init__(next((place.read_bytes() for place in places if place.exists()), b""))
+        demand(hashlib.sha256(self.getvalue()).hexdigest() == PRIORS[name], f"it needs {name}: SHA-256 {PRIORS[name]}")
+
+    def slots(self, n: int) -> list[list[int]]:
+        return [[(v >> 4 << 10) + 512, v % 16 * 4] for v in self.array("u2", n).tolist()]
 
 
 class Start(dict):  # 18.7, slots by (kind, input, context), weights by (kind, set)
@@ -213,13 +227,8 @@ class Stage:  # 19.2
 
 class Differences:  # 19
     def __init__(self, stream: bytes) -> None:  # 19.6
-        self.decisions, folder = Decisions(stream), Path(__file__).parent
-        places = [folder / "residual.prior", folder.parent / "sancodec" / "models" / "residual.prior"]
-        prior = next((place.read_bytes() for place in places if place.exists()), b"")
-        demand(hashlib.sha256(prior).hexdigest() == PRIOR, f"it needs residual.prior: SHA-256 {PRIOR}")
-        numbers = Bytes(prior)
-        self.slots = [[(v >> 4 << 10) + 512, v % 16 * 4] for v in numbers.array("u2", 6688).tolist()]
-        self.weights, self.done = (16 * numbers.array("i2", 19 * 36, 8)).tolist(), []
+        self.decisions, prior = Decisions(stream), Prior("residual.prior")
+        self.slots, self.weights, self.done = prior.slots(6688), (16 * prior.array("i2", 19 * 36, 8)).tolist(), []
 
     def node(self, node: int, said: list[int]) -> int:  # 19.5
         slots = [self.slots[352 * node + each] for each in (self.sign_at if node == 1 else self.at)]
@@ -258,6 +267,70 @@ class Differences:  # 19
         return sign * (m + 1)
 
 
+def size(v: int) -> int:  # 20
+    return min(level(v >> 4) >> 1, 19)
+
+
+def sign_and_length(v: int) -> tuple[int, int]:
+    return (v > 0) - (v < 0), min(v.bit_length(), 7)
+
+
+class Events:  # 20
+    def __init__(self, stream: bytes) -> None:  # 20.5
+        self.decisions, prior = Decisions(stream), Prior("events.prior")
+        self.nodes = [(prior.slots(n), [28672] * 3) for n in [234] * 28 + [282] * 28 + [123] * 12]
+
+    def node(self, node: int, *at: int) -> int:  # 20.1
+        slots, weights = self.nodes[node]
+        return self.decisions.mixed([slots[each] for each in at], [], [weights], 20)
+
+    def number(self, first: int, at_sign: int, *at: int) -> int:  # 20.2
+        if not self.node(first, *at):
+            return 0
+        sign, j, v = -1 if self.node(first + 1, at_sign, *at[1:]) else 1, 0, 1
+        while self.node(first + min(2 + j, 11), *at):
+            j += 1
+        for i in range(j):
+            node = first + (2 * min(j, 6) + 14 + v % 2 if i else min(j, 6) + 11)
+            v = 2 * v + (self.node(node, *at) if i < 2 else self.decisions.bit())
+        return sign * v
+
+    def starts(self, n: int, first: int, n_samples: int) -> tuple[list[int], list[int]]:  # 20.3
+        starts, rhythms, m, last = [first], [0], max(256 * (n_samples - first) // n, 256), [0, 0]
+        a = m // 24
+        for _ in range(n - 1):
+            z, (s1, n1), (s2, n2) = size(a), *map(sign_and_length, last)
+            d = self.number(0, 3 * s1 + s2 + 4, z, 20 + 10 * (s1 * n1 + 7) + z // 2, 170 + 8 * n1 + n2)
+            gap = (m + 128 >> 8) + d
+            rhythms.append(sum(4096 * d >= j * m for j in (-5, -3, -1, 1, 3, 5)) - 3)
+            starts.append(starts[-1] + gap)
+            m, a, last = m + ((256 * gap - m) * 3 >> 3), a + ((256 * abs(d) - a) * 3 >> 4), [d, last[0]]
+        return starts, rhythms
+
+    def gains(self, n_kernels: int, rhythms: list[int], beside: list | None) -> list[tuple[int, int, int]]:  # 20.4
+        found, last, a, means, deviations = [], (0, 0, 0), 512, {}, {}  # kernel, gain and deviation of each event
+        n, f, following = (n_kernels - 1).bit_length(), int(beside is not None), [*rhythms[1:], 0]
+        for i, (b_kernel, b_gain, b_d) in enumerate(beside or [last] * len(rhythms)):
+            kappa, c, v = min(last[0], 7), 1 + min(b_kernel, 7) if b_gain else 0, not found or found[-1][1] > 0
+            at = 16 + 8 * c + kappa, 90 + 5 * (rhythms[i] + 3) + limit(following[i], 2)
+            if not self.node(56, 2 * v + f, *at):
+                found.append((0, 0, 0))
+                continue
+            top, kernel = min(n, 3), 1
+            for _ in range(top):
+                kernel = 2 * kernel + self.node(55 + 2**top - top + kernel, 2 * kappa + f, *at)
+            kernel = self.decisions.bits(n - top, kernel) - 2**n
+            g, new = (means[kernel], 0) if kernel in means else (256 * last[1], 1) if last[1] else (8192, 2)
+            (s1, n1), (s2, n2), (s3, n3) = map(sign_and_length, (deviations.get(kernel, 0), last[2], b_d))
+            at = 3 * size(a) + new, 60 + 3 * (8 * n1 + n2) + new, 252 + 2 * (s3 * n3 + 7) + f
+            d = self.number(28, 3 * (3 * s1 + s2 + 4) + new, *at)
+            last = kernel, (g + 128 >> 8) + d, d
+            means[kernel] = 256 * last[1] if new else g + (256 * last[1] - g >> 2)
+            deviations[kernel], a = d, a + ((256 * abs(d) - a) * 3 >> 4)
+            found.append(last)
+        return found
+
+
 class Segment:
     def __init__(self, payload: bytes, header: SimpleNamespace, models: list[SimpleNamespace]) -> None:  # 5
         bits, self.crc, self.channels = Bits(payload), zlib.crc32(payload), header.channels
@@ -290,15 +363,17 @@ class Segment:
     def chunk(self, payload: bytes, number: int, n_frames: int) -> list[np.ndarray]:  # 6
         file, rows = Bytes(payload), []
         digest, n_events, n_raw, n = file.read(4), file.varint(), file.varint(), file.varint() if self.residual else -1
-        self.read_events(Bits(file.read(n_events)))
-        raw, coefficients = Bits(file.read(n_raw)), Bytes(file.read(n))
+        bits, raw = file.read(n_events), file.read(n_raw)
+        for c in self.channels:
+            c.n = n_frames * c.per_frame
+        self.read_events(Bits(bits), Events(raw) if self.coder == 2 and any(self.kernel_lengths) else None)
+        raw, coefficients = Bits(raw), Bytes(file.read(n))
         n_bands = [len(c.model.strides) for c in self.channels if c.is_coded]
         if self.coder == 0 and n_bands:  # 8
             coefficients = coefficients.frames((1, len(n_bands), sum(n_bands))[coefficients.read(1)[0]])
         if self.coder == 2:  # 18
             coefficients, self.starts, self.seen = Decisions(coefficients.read()), {}, {}
         for c in self.channels:
-            c.n = n_frames * c.per_frame
             c.u = self.approximation(c, coefficients, raw) if c.is_coded else np.zeros(c.n, np.int64)
             c.y = None if c.is_residual else c.u
         differences = Differences(file.read()) if self.coder == 2 and self.residual else self.read_residuals(file, raw)
@@ -322,18 +397,27 @@ class Segment:
         demand(digest == struct.pack("<I", crc), f"the samples of chunk {number} do not match their digest")
         return rows
 
-    def read_events(self, bits: Bits) -> None:
-        starts = []
-        for length in self.kernel_lengths:  # 6.1
-            n = bits.rice(min(length, 1)).sum()
-            first, typical = bits.rice(2) if n else (0, 0)
-            starts.append(np.cumsum([first - length, *(signed(bits.rice(max(n - 1, 0))) + typical)])[:n])
+    def read_events(self, bits: Bits, mixed: Events | None) -> None:
+        starts, rhythms, beside = [], {}, {}
+        for group, length in enumerate(self.kernel_lengths.tolist()):  # 6.1
+            n = int(bits.rice(min(length, 1)).sum())
+            first, *typical = bits.rice(1 if mixed else 2).tolist() if n else [0]
+            if n and mixed:
+                n_samples = next(c.n for c in self.channels if c.group == group)
+                found, rhythms[group] = mixed.starts(n, first - length, n_samples)
+            else:
+                found = np.cumsum([first - length, *(signed(bits.rice(max(n - 1, 0))) + sum(typical))])[:n]
+            starts.append(np.array(found))
         for c in self.channels:
             n, c.starts = bits.rice(bits.u(1)).sum(), starts[c.group]  # 6.2
             c.missing_runs = np.cumsum(np.stack([bits.rice(n), bits.rice(n)], axis=1)).reshape(n, 2)
             n = bits.rice(bits.u(1)).sum() if c.lattice is not None else 0  # 6.3
             c.exceptions, c.differences = np.cumsum(bits.rice(n) + 1) - 1, signed(bits.rice(n))
             n = len(c.starts) if c.is_coded and c.kernels else 0  # 6.4
+            if n and mixed:
+                found = beside[c.group] = mixed.gains(len(c.kernels), rhythms[c.group], beside.get(c.group))
+                c.kernel_of, c.gains, _ = zip(*found, strict=True)
+                continue
             is_drift, first, c.kernel_of = n and bits.u(1), bits.rice(min(n, 1)), np.zeros(n, np.int64)
             c.gains = np.cumsum([*first, *signed(bits.rice(n - 1))]) if is_drift else first + signed(bits.rice(n))
             c.kernel_of[c.gains > 0] = bits.rice(np.count_nonzero(c.gains)) if n and len(c.kernels) > 1 else 0

@@ -194,6 +194,17 @@ def residual_mixing(
     written: Array,
     /,
 ) -> int: ...
+def event_mixing(
+    prior: Array,
+    groups: Array,
+    channels: Array,
+    starts: Array,
+    gains: Array,
+    kernels: Array,
+    coded: bytes | None,
+    written: Array,
+    /,
+) -> int: ...
 def rice_cost(values: Array, parameter: int, /) -> int: ...
 def rice_read(bits: Array, start: int, values: Array, /) -> int: ...
 def rice_write(values: Array, parameter: int, bits: Array, /) -> int: ...

@@ -58,6 +58,11 @@ class Events:
     kernel_ids: NDArray[np.int32]
     gains: NDArray[np.int32]
 
+    @classmethod
+    def none(cls, n_events: int) -> Events:
+        """None of so many."""
+        return cls(np.zeros(n_events, np.int32), np.zeros(n_events, np.int32))
+
 
 def kernel_geometry(sampling_rate_hz: float) -> tuple[int, int]:
     """Kernel length and the samples before its peak."""

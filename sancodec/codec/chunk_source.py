@@ -111,20 +111,24 @@ class ChunkSource:
         coefficients = self._coefficients(chunk, first, raw)
         residuals = self._residuals(chunk, spans, raw) if self._has_residuals else None
         decoded = [each.decoded[span] for each, span in zip(self._encoded, spans, strict=True)]
-        events = payload.encode_events(
-            self._events(chunk, first, spans),
-            [each.coding for each in self._encoded],
-            [group.stored_kernel_length for group in self._groups],
-        )
+        events, mixed = self._coded_events(self._events(chunk, first, spans), last - first)
         return payload.join_fields(
             payload.ChunkFields(
                 payload.digest_of(decoded, chunk=self._first_chunk + chunk, coding_crc=self._coding_crc),
                 events,
-                raw.tobytes(),
+                mixed if self._coder == CODER_MIXED else raw.tobytes(),
                 coefficients,
                 residuals,
             )
         )
+
+    def _coded_events(self, events: ChunkEvents, n_frames: int) -> tuple[bytes, bytes]:
+        codings = [each.coding for each in self._encoded]
+        kernel_lengths = [group.stored_kernel_length for group in self._groups]
+        if self._coder != CODER_MIXED:
+            return payload.encode_events(events, codings, kernel_lengths), b""
+        group_lengths = [n_frames * group.samples_per_frame for group in self._groups]
+        return payload.encode_mixed_events(events, codings, kernel_lengths, group_lengths)
 
     def _events(self, chunk: int, first_frame: int, spans: list[slice]) -> ChunkEvents:
         starts = [

@@ -7,6 +7,7 @@ thousand array operations whatever the number of channels and chunks (docs/forma
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +120,12 @@ class StreamBatch:
     base_at: list[NDArray[np.int32]]
     active: NDArray[np.bool_]
 
+    @property
+    def widest(self) -> int:
+        """Windows of the largest band that is on."""
+        is_on: list[bool] = np.atleast_1d(self.active.any(axis=0)).tolist()
+        return max((int(base.shape[1]) for base, on in zip(self.base_at, is_on, strict=True) if on), default=0)
+
     def contexts_of(self, band: int, activity: NDArray[np.uint8], identity: int) -> NDArray[np.uint8]:
         """Table row for every window of a band; the identity where the band is off."""
         return np.where(
@@ -158,8 +165,7 @@ def decode_class_symbols(batches: list[StreamBatch], model: Model) -> list[list[
     FormatError
         When the streams contradict themselves, or a stream has so few lanes that decoding would take for ever.
     """
-    widest = [max(base.shape[1] for base in batch.base_at) for batch in batches]
-    steps = [-(-width // max(batch.n_lanes, 1)) for width, batch in zip(widest, batches, strict=True)]
+    steps = [-(-batch.widest // max(batch.n_lanes, 1)) for batch in batches]
     result: list[list[StreamSymbols]] = [[] for _ in batches]
     for group in groups_of_like_depth(steps, [len(batch.streams) * batch.n_lanes for batch in batches]):
         for index, streams in zip(group, _decode_together([batches[index] for index in group], model), strict=True):
@@ -281,8 +287,8 @@ def read_stream(stream: StreamSymbols, raw: Bits, model: Model) -> tuple[Quantis
     magnitude, negative = np.zeros((1, n_windows), np.int32), np.zeros((1, n_windows), bool)
     coded = np.repeat(stream.active, stream.widths)
     magnitude[0, coded], negative[0, coded] = values, minus
-    edges = np.cumsum(stream.widths)[:-1]
-    quantised = Quantised(np.split(magnitude, edges, axis=1), np.split(negative, edges, axis=1), [])
+    bands = [slice(first, last) for first, last in pairwise(accumulate(stream.widths, initial=0))]
+    quantised = Quantised([magnitude[:, band] for band in bands], [negative[:, band] for band in bands], [])
     return quantised, max(0, reader.position - len(stream.head))
 
 

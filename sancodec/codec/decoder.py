@@ -183,7 +183,7 @@ class RecordingReader:
             )
         return bisect_right(self.segments, chunk, key=lambda place: place.first_chunk) - 1
 
-    def _parse(self, index: int) -> tuple[int, ChunkStreams]:
+    def parse(self, index: int) -> tuple[int, ChunkStreams]:
         """The segment of a chunk, and the chunk taken apart."""
         segment = self.segment_of(index)
         place = self.segments[segment]
@@ -219,7 +219,7 @@ class RecordingReader:
         batch: list[ChunkStreams] = []
         batch_segment = 0
         for index in range(first, last):
-            segment, chunk = self._parse(index)
+            segment, chunk = self.parse(index)
             if batch and (segment != batch_segment or len(batch) == batch_size):
                 yield from self._decoded(batch_segment, batch)
                 batch = []
@@ -273,7 +273,7 @@ class RecordingReader:
         per_frame = self.header.channels[channel].samples_per_frame
         starts, ids, gains = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
         for index in range(self.header.n_chunks):
-            segment, streams = self._parse(index)
+            segment, streams = self.parse(index)
             chunk, coding = streams.events, self.decoder(segment).codings[channel]
             if coding.kernels.n_kernels:
                 used = chunk.events[channel].gains > 0

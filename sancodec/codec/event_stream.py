@@ -33,23 +33,63 @@ def read_starts(reader: BitReader, kernel_length: int, n_samples: int) -> NDArra
     ------
     FormatError
     """
-    count = int(reader.rice(1)[0])
+    count = _read_count(reader, kernel_length, n_samples)
     if not count:
         return np.zeros(0, np.int64)
-    if count > n_samples + kernel_length:
-        raise LimitExceededError(f"events: {count} in a chunk of {n_samples} samples")
     first, typical = reader.rice(2).tolist()
     gaps = unzigzag(reader.rice(count - 1)) + typical
     starts = np.cumsum(np.concatenate([[first - kernel_length], gaps]))
+    check_starts(starts, kernel_length, n_samples)
+    return starts
+
+
+def write_first_start(writer: BitWriter, starts: NDArray[np.int64], kernel_length: int) -> None:
+    """What the mixing coder must know of starts beforehand: how many there are, and the first."""
+    writer.rice(np.array([len(starts)], np.int64))
+    if len(starts):
+        writer.rice(starts[:1] + kernel_length)
+
+
+def read_first_start(reader: BitReader, kernel_length: int, n_samples: int) -> NDArray[np.int64]:
+    """Inverse of ``write_first_start``: starts of which only the first is known yet, the others 0.
+
+    Raises
+    ------
+    FormatError
+    """
+    starts = np.zeros(_read_count(reader, kernel_length, n_samples), np.int64)
+    if len(starts):
+        starts[0] = reader.rice(1)[0] - kernel_length
+        check_starts(starts[:1], kernel_length, n_samples)
+    return starts
+
+
+def _read_count(reader: BitReader, kernel_length: int, n_samples: int) -> int:
+    count = int(reader.rice(1)[0])
+    # More would overlap too much; told before there is an array of them.
+    if count > n_samples + kernel_length or count * kernel_length > MAX_OVERLAP * (n_samples + 2 * kernel_length):
+        raise LimitExceededError(f"events: {count} in a chunk of {n_samples} samples")
+    return count
+
+
+def check_starts(starts: NDArray[np.int64], kernel_length: int, n_samples: int) -> None:
+    """Refuse positions that do not increase, overlap too much or do not reach into the chunk.
+
+    Raises
+    ------
+    FormatError
+    """
+    if not len(starts):
+        return
+    gaps = np.diff(starts)
     if len(gaps) and gaps.min() < 1:
         raise CorruptError(f"events: positions do not increase (gap {gaps.min()})")
-    if count > MAX_OVERLAP and np.any(starts[MAX_OVERLAP:] - starts[:-MAX_OVERLAP] < kernel_length):
+    if len(starts) > MAX_OVERLAP and np.any(starts[MAX_OVERLAP:] - starts[:-MAX_OVERLAP] < kernel_length):
         raise LimitExceededError(f"events: a sample lies in more than {MAX_OVERLAP} windows of {kernel_length} samples")
     if starts[0] <= -kernel_length or starts[-1] >= n_samples:
         raise CorruptError(
             f"events: positions {starts[0]}…{starts[-1]} do not reach into the chunk of {n_samples} samples"
         )
-    return starts
 
 
 def write_events(writer: BitWriter, events: Events, n_kernels: int) -> None:

@@ -196,7 +196,7 @@ def _without_cascade(job: ChannelJob) -> EncodedChannel:
     channel = job.channel
     coding = ChannelCoding(channel.offset, channel.minimum, channel.maximum)
     n_events = len(job.group.starts)
-    none = Events(np.zeros(n_events, np.int32), np.zeros(n_events, np.int32))
+    none = Events.none(n_events)
     flat = np.full(len(channel.samples), channel.offset, np.int32)
     return EncodedChannel(coding, none, job.parts, [], flat, flat)
 

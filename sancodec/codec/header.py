@@ -212,6 +212,8 @@ def decode_header(payload: bytes) -> Header:
         raise LimitExceededError(f"header: {-(-n_frames // chunk_frames)} chunks; at most {MAX_CHUNKS} are allowed")
     level = fields.number("level", 1, 9)
     digests = tuple(fields.bytes("model", 32) for _ in range(fields.number("models", 0, MAX_MODELS)))
+    if len(set(digests)) < len(digests):
+        raise CorruptError("header: a model is named twice")
     described = [_decode_channel(fields, index) for index in range(fields.number("channels", 1, MAX_CHANNELS))]
     channels = tuple(channel for channel, _ in described)
     check_chunk_size(channels, min(chunk_frames, n_frames))

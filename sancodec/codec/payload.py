@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec.beats import Events
 from sancodec.codec.bits import BitReader, BitWriter
 from sancodec.codec.class_coder import MAX_LANES
 from sancodec.codec.container import decode_varint, encode_varints, zstd_compress, zstd_decompress
+from sancodec.codec.event_mixing import MixedEvents
 from sancodec.codec.event_stream import (
     NO_EXCEPTIONS,
     ChunkEvents,
+    Exceptions,
+    check_starts,
     read_events,
     read_exceptions,
+    read_first_start,
     read_runs,
     read_starts,
     write_events,
     write_exceptions,
+    write_first_start,
     write_runs,
     write_starts,
 )
@@ -52,6 +58,8 @@ class ChunkFields:
 
     Parameters
     ----------
+    raw
+        Bits of the coded channels and of residuals; of the mixing coder the events.
     coefficients
         What follows the raw bits; its form depends on the coder.
     residuals
@@ -116,23 +124,48 @@ def encode_events(chunk: ChunkEvents, codings: list[ChannelCoding], kernel_lengt
         if length:
             write_starts(writer, starts, length)
     for coding, events, runs, exceptions in zip(codings, chunk.events, chunk.runs, chunk.exceptions, strict=True):
-        write_runs(writer, runs)
-        if coding.lattice is not None:
-            write_exceptions(writer, exceptions)
+        _write_marks(writer, coding, runs, exceptions)
         if coding.kernels.n_kernels:
             write_events(writer, events, coding.kernels.n_kernels)
     return writer.tobytes()
 
 
+def encode_mixed_events(
+    chunk: ChunkEvents, codings: list[ChannelCoding], kernel_lengths: list[int], group_lengths: list[int]
+) -> tuple[bytes, bytes]:
+    """The same with the mixing coder: the bit string, and the events coded."""
+    writer = BitWriter()
+    for starts, length in zip(chunk.starts, kernel_lengths, strict=True):
+        if length:
+            write_first_start(writer, starts, length)
+    for coding, runs, exceptions in zip(codings, chunk.runs, chunk.exceptions, strict=True):
+        _write_marks(writer, coding, runs, exceptions)
+    return writer.tobytes(), mixed_events(chunk, codings, group_lengths).run() if any(kernel_lengths) else b""
+
+
+def mixed_events(chunk: ChunkEvents, codings: list[ChannelCoding], group_lengths: list[int]) -> MixedEvents:
+    """Events of a chunk as the mixing coder takes them; ``group_lengths`` are samples of each lead group."""
+    used = [index for index, coding in enumerate(codings) if coding.kernels.n_kernels]
+    channels = [(codings[index].lead_group, codings[index].kernels.n_kernels) for index in used]
+    return MixedEvents.of(chunk.starts, group_lengths, channels, [chunk.events[index] for index in used])
+
+
+def _write_marks(writer: BitWriter, coding: ChannelCoding, runs: NDArray[np.int64], exceptions: Exceptions) -> None:
+    write_runs(writer, runs)
+    if coding.lattice is not None:
+        write_exceptions(writer, exceptions)
+
+
 def decode_events(
     content: bytes,
+    mixed: bytes | None,
     codings: list[ChannelCoding],
     kernel_lengths: list[int],
     group_lengths: list[int],
     n_samples: list[int],
     where: str,
 ) -> ChunkEvents:
-    """Inverse of ``encode_events``.
+    """Inverse of ``encode_events``, or of ``encode_mixed_events`` where there is something ``mixed``.
 
     Parameters
     ----------
@@ -144,8 +177,9 @@ def decode_events(
     FormatError
     """
     reader = BitReader.from_bytes(content, where)
+    read = read_starts if mixed is None else read_first_start
     starts = [
-        read_starts(reader, length, group_length) if length else np.zeros(0, np.int64)
+        read(reader, length, group_length) if length else np.zeros(0, np.int64)
         for length, group_length in zip(kernel_lengths, group_lengths, strict=True)
     ]
     events, runs, exceptions = [], [], []
@@ -153,9 +187,35 @@ def decode_events(
         runs.append(read_runs(reader, length))
         exceptions.append(NO_EXCEPTIONS if coding.lattice is None else read_exceptions(reader, length))
         n_events = len(starts[coding.lead_group]) if coding.kernels.n_kernels else 0
-        events.append(read_events(reader, n_events, coding.kernels.n_kernels))
+        n_kernels = coding.kernels.n_kernels
+        events.append(read_events(reader, n_events, n_kernels) if mixed is None else Events.none(n_events))
     reader.finish()
-    return ChunkEvents(starts, events, runs, exceptions)
+    chunk = ChunkEvents(starts, events, runs, exceptions)
+    return chunk if mixed is None else _with_mixed(chunk, mixed, codings, kernel_lengths, group_lengths, where)
+
+
+def _with_mixed(
+    chunk: ChunkEvents,
+    mixed: bytes,
+    codings: list[ChannelCoding],
+    kernel_lengths: list[int],
+    group_lengths: list[int],
+    where: str,
+) -> ChunkEvents:
+    if not any(kernel_lengths):
+        if mixed:
+            raise CorruptError(f"{where}: it has events, but no channel has beat kernels")
+        return chunk
+    coded = mixed_events(chunk, codings, group_lengths)
+    coded.run(mixed)
+    starts = coded.starts_of_groups()
+    for each, kernel_length, length in zip(starts, kernel_lengths, group_lengths, strict=True):
+        check_starts(each, kernel_length, length)
+    decoded = iter(coded.events_of_channels())
+    events = [
+        next(decoded) if coding.kernels.n_kernels else each for coding, each in zip(codings, chunk.events, strict=True)
+    ]
+    return replace(chunk, starts=starts, events=events)
 
 
 def encode_class_coefficients(streams: list[EncodedStream]) -> bytes:

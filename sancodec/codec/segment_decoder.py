@@ -70,12 +70,13 @@ class SegmentDecoder:
         group_lengths = [0] * len(self.coding.kernel_lengths)
         for coding, length in zip(self.codings, n_samples, strict=True):
             group_lengths[coding.lead_group] = length
-        events = payload.decode_events(
-            fields.events, self.codings, self.coding.kernel_lengths, group_lengths, n_samples, where
-        )
-        if not self._cascaded and (fields.coefficients or (fields.raw and not self._residuals)):
+        is_mixed = self.coding.coder == CODER_MIXED
+        lengths = (self.coding.kernel_lengths, group_lengths, n_samples)
+        events = payload.decode_events(fields.events, fields.raw if is_mixed else None, self.codings, *lengths, where)
+        bits = b"" if is_mixed else fields.raw
+        if not self._cascaded and (fields.coefficients or (bits and not self._residuals)):
             raise CorruptError(f"{where}: it has coefficients, but no channel has a cascade")
-        raw = np.unpackbits(np.frombuffer(fields.raw, np.uint8))
+        raw = np.unpackbits(np.frombuffer(bits, np.uint8))
         bare = ChunkStreams(index, n_frames, fields.digest, events, raw, [], [], b"", [], b"")
         with_streams = {
             CODER_ZSTD: self._with_zstd_streams,
@@ -142,7 +143,6 @@ class SegmentDecoder:
         """
         approximations, positions = self._approximations(batch)
         if self.coding.coder == CODER_MIXED:
-            self._check_raw(batch)
             samples = self._with_mixed_residuals(batch, approximations)
         else:
             samples = self._with_residuals(batch, approximations, self._residual_codes(batch, positions))
@@ -217,11 +217,6 @@ class SegmentDecoder:
             if len(rest) > 7 or rest.any() or start != len(chunk.residual_content):
                 raise CorruptError(f"chunk {chunk.index}: more follows its last coefficient or residual")
         return codes
-
-    def _check_raw(self, batch: Sequence[ChunkStreams]) -> None:
-        for chunk in batch:
-            if len(chunk.raw):
-                raise CorruptError(f"chunk {chunk.index}: it has raw bits, which the mixing coder has not")
 
     def _with_mixed_residuals(
         self, batch: Sequence[ChunkStreams], approximations: dict[tuple[int, int], NDArray[np.int32]]

@@ -197,6 +197,6 @@ def _find_waves(
 
 def _constant_channel(channel: PreparedChannel, group_index: int, chunk_length: int, n_events: int) -> EncodedChannel:
     coding = ChannelCoding(channel.minimum, channel.minimum, channel.maximum, group_index)
-    none = Events(np.zeros(n_events, np.int32), np.zeros(n_events, np.int32))
+    none = Events.none(n_events)
     samples = channel.samples
     return EncodedChannel(coding, none, parts_of(len(samples), chunk_length), [], samples, samples)

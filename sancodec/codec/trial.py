@@ -122,7 +122,7 @@ def cascade_of(job: ChannelJob, kernels: NDArray[np.float32] | None, step: float
     group, channel = job.group, job.channel
     n_events = len(group.starts)
     if kernels is None or not len(kernels):
-        none = Events(np.zeros(n_events, np.int32), np.zeros(n_events, np.int32))
+        none = Events.none(n_events)
         return Cascade(NO_KERNELS, none, channel.signal, 0.0)
     waves = windows_at(group.filtered[job.index], group.starts, kernels.shape[1])
     quantised = beats.quantise_kernels(

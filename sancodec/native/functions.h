@@ -12,6 +12,7 @@
     F(bits_to_fields, "codec/bits.py")                                     \
     F(class_symbols, "codec/class_coder.py: _symbols_of")                  \
     F(code_levels, "codec/level_arithmetic.py")                            \
+    F(event_mixing, "codec/event_mixing.py")                               \
     F(fields_to_bits, "codec/bits.py")                                     \
     F(keep_apart, "codec/detection.py: extrema")                           \
     F(known, "codec/contexts.py: known_magnitude")                         \

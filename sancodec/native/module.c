@@ -15,8 +15,8 @@
 #error "float arithmetic has other rounding here than NumPy's"
 #endif
 
-/* Raised with every change of a function's arguments: an older build is not used. */
-#define CORE_VERSION 1
+/* Raised with every new function and change of arguments: an older build is not used. */
+#define CORE_VERSION 2
 
 #define LIST(name, text) {#name, (PyCFunction)(void (*)(void))core_##name, METH_FASTCALL, text},
 static PyMethodDef methods[] = {FUNCTIONS(LIST){NULL, NULL, 0, NULL}};

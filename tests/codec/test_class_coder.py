@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from neutral_banks import DYADIC, LAPPED, SMALL
 
-from sancodec.codec import quantiser
+from sancodec.codec import quantiser, rans
 from sancodec.codec.chunks import base_windows
 from sancodec.codec.class_coder import (
     COEFFICIENTS_PER_LANE,
@@ -116,6 +116,12 @@ def test_bands_that_are_off_take_no_symbols(off):
     loud = example(SMALL, rng, density=0.5)
     assert quiet.part.active.tolist() == [band not in off for band in range(3)]
     assert_come_back([quiet, loud])
+
+
+def test_a_wide_band_that_is_off_does_not_count_as_work(monkeypatch):
+    each = example(SMALL, np.random.default_rng(5), n_periods=8, density=0.5, off=[2])
+    monkeypatch.setattr(rans, "MAX_STEPS", batch_of(each, encode_class_streams([each.part], SMALL)[0]).widest)
+    assert_come_back([each])
 
 
 def test_a_magnitude_of_31_bits_comes_back():

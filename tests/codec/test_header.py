@@ -85,7 +85,7 @@ described = st.lists(st.tuples(channels(), promises), min_size=1, max_size=3)
         st.integers(1, 10**5),
         described,
         st.integers(1, 9),
-        st.lists(st.binary(min_size=32, max_size=32), max_size=3).map(tuple),
+        st.lists(st.binary(min_size=32, max_size=32), max_size=3, unique=True).map(tuple),
         st.lists(st.builds(SideFile, names, st.binary(max_size=50)), max_size=2).map(tuple),
     )
 )
@@ -148,6 +148,11 @@ def test_a_small_header_cannot_claim_more_samples_than_fit_in_memory():
     header = replace(HEADER, n_frames=2**30, chunk_frames=2**30, channels=(channel,) * 4096, promises=((),) * 4096)
     with pytest.raises(LimitExceededError):
         decode_header(encode_header(header))
+
+
+def test_a_model_that_is_named_twice_is_refused():
+    with pytest.raises(CorruptError, match="named twice"):
+        decode_header(encode_header(replace(HEADER, model_digests=(b"\1" * 32, b"\2" * 32, b"\1" * 32))))
 
 
 def test_a_frame_rate_of_zero_is_refused():

@@ -207,7 +207,7 @@ CHUNK = ChunkEvents(
 
 def test_the_events_of_a_chunk_come_back():
     content = payload.encode_events(CHUNK, CODINGS, [20, 0])
-    after = payload.decode_events(content, CODINGS, [20, 0], [100, 300], [100, 100, 300], "chunk 0")
+    after = payload.decode_events(content, None, CODINGS, [20, 0], [100, 300], [100, 100, 300], "chunk 0")
     for before, found in zip(CHUNK.starts, after.starts, strict=True):
         np.testing.assert_array_equal(found, before)
     for before, found in zip(CHUNK.runs, after.runs, strict=True):
@@ -227,7 +227,7 @@ def test_any_bytes_give_parts_of_a_chunk_or_a_format_error(content):
         lambda: payload.split_fields(content, "chunk 0", has_residuals=True),
         lambda: payload.decode_zstd_residuals(content, 2, 100, "chunk 0"),
         lambda: payload.decode_class_residuals(content, [100, 300], TABLES, "chunk 0"),
-        lambda: payload.decode_events(content, CODINGS, [20, 0], [100, 300], [100, 100, 300], "chunk 0"),
+        lambda: payload.decode_events(content, None, CODINGS, [20, 0], [100, 300], [100, 100, 300], "chunk 0"),
         lambda: payload.decode_class_coefficients(content, 2, "chunk 0"),
         lambda: payload.decode_zstd_coefficients(content, BAND_COUNTS, 100, "chunk 0"),
     ]

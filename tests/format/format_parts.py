@@ -93,13 +93,14 @@ def constant_coding(
     values: tuple[int, int] = (995, 800),
     groups: tuple[int, int] = (0, 1),
     n_groups: int = 2,
+    kernel_lengths: tuple[int, ...] = (),
     head: tuple[int, int, int] = (0, 1, 0),
 ) -> bytes:
     """``head`` is first chunk, number of chunks, coder."""
     writer = BitWriter()
     write(writer, *head)
     write(writer, n_groups)
-    write(writer, *[0] * n_groups)
+    write(writer, *(kernel_lengths or [0] * n_groups))
     for value, group in zip(values, groups, strict=True):
         writer.number(prdn, 32)
         write(writer, value, value, value, signed=True)
@@ -163,13 +164,14 @@ def coded_coding(
     *,
     coder: int = 0,
     kernel_length: int = KERNEL_LENGTH,
+    n_kernels: int = 1,
     differences: tuple[int, ...] | None = None,
     exponent: int = 0,
     bounds: tuple[int, int] = (-2047, 2047),
     step: tuple[int, int] = (2048, 0),
     scales: tuple[int, int] = (0, 0),
 ) -> bytes:
-    """One channel of the two-band model, offset 7, one beat kernel of zeros."""
+    """One channel of the two-band model, offset 7, beat kernels of zeros."""
     writer = BitWriter()
     write(writer, 0, 1, coder)
     write(writer, 1)
@@ -182,9 +184,11 @@ def coded_coding(
     writer.number(step[0], 12)
     write(writer, step[1], signed=True)
     writer.number(0, 18)
-    write(writer, 1)
-    write(writer, exponent, signed=True)
-    write(writer, *((0,) * kernel_length if differences is None else differences), signed=True)
+    write(writer, n_kernels)
+    if n_kernels:
+        write(writer, exponent, signed=True)
+    for _ in range(n_kernels):
+        write(writer, *((0,) * kernel_length if differences is None else differences), signed=True)
     if coder:
         writer.number(0, 3)
         write(writer, *np.diff(scales, prepend=0).tolist(), signed=True)
@@ -209,6 +213,16 @@ def coded_events(*, starts: tuple[int, ...] = (), gain: int = 3, runs: tuple[tup
         writer.number(0, 1)
         write(writer, gain)
         write(writer, *[0] * len(starts), signed=True)
+    return writer.tobytes()
+
+
+def mixed_heads(n: int, first: int) -> bytes:
+    """What the event bit string of coder 2 says of a channel's events, and no missing runs."""
+    writer = BitWriter()
+    write(writer, n)
+    if n:
+        write(writer, first + KERNEL_LENGTH)
+    writer.number(0, 1)
     return writer.tobytes()
 
 

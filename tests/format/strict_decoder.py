@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from strict_events import read_mixed_events
 from strict_fields import (
     CHUNK,
     CODING,
@@ -261,7 +262,13 @@ def read_chunk(payload: bytes, coding: SimpleNamespace, n_frames: int) -> Simple
     chunk.digest, n_events, n_raw = fields.number("I"), fields.varint(), fields.varint()
     n_coefficients = fields.varint() if layered else None
     starts, chunk.events = read_events(fields.take(n_events), coding, lengths)
-    raw = Bits(fields.take(n_raw))
+    raw_bytes = fields.take(n_raw)
+    raw = Bits(b"" if coding.coder == 2 else raw_bytes)
+    if coding.coder == 2:
+        starts, played = read_mixed_events(raw_bytes, coding, starts, lengths)
+        chunk.events = [
+            (runs, *each, exceptions) for (runs, _, _, exceptions), each in zip(chunk.events, played, strict=True)
+        ]
     left = len(payload) - fields.position
     rest = Bytes(fields.take(left if n_coefficients is None else n_coefficients))
     models = {i: channels[i].cascade.model for i in coded}
@@ -281,7 +288,6 @@ def read_chunk(payload: bytes, coding: SimpleNamespace, n_frames: int) -> Simple
             for i in coded
         ]
         found = dict(zip(coded, read_levels(rest.take(len(rest.content)), mixed) if coded else [], strict=True))
-        demand(n_raw == 0, "raw bits with coder 2")
     for i in coded:
         c, group = channels[i], channels[i].group
         if coding.coder == 1:

@@ -146,6 +146,7 @@ def read_header(payload: bytes) -> dict[str, Any]:  # 3
     header["n_chunks"] = -(-n_frames // chunk_frames)
     header["level"] = fields.varint(1, 9)
     header["models"] = [fields.take(32) for _ in range(fields.varint(0, 16))]
+    demand(len(set(header["models"])) == len(header["models"]), "a model named twice")
     header["channels"] = [read_channel(fields) for _ in range(fields.varint(1, 4096))]
     n_samples = min(chunk_frames, n_frames) * sum(channel["per_frame"] for channel in header["channels"])
     demand(header["n_chunks"] <= 2**24 and n_samples <= 2**28, "number of chunks, or of samples in each")
@@ -296,17 +297,27 @@ def read_layer(bits: Bits, coder: int) -> SimpleNamespace:
     return layer
 
 
+def check_starts(starts: np.ndarray, kernel_length: int, n_samples: int) -> None:  # 6.1
+    inside = len(starts) == 0 or (starts[0] > -kernel_length and starts[-1] < n_samples)
+    demand((np.diff(starts) > 0).all() and inside, "starts that do not increase or leave the chunk")
+    demand((starts[16:] - starts[:-16] >= kernel_length).all(), "a sample in more than 16 windows")
+
+
 def read_events(content: bytes, coding: SimpleNamespace, lengths: list[int]) -> tuple[list[Any], list[Any]]:  # 6
-    """Starts of each lead group; missing runs, kernels, gains and exceptions of each channel, which has a length."""
+    """Starts of each lead group; missing runs, kernels, gains and exceptions of each channel, which has a length.
+
+    With coder 2 all starts of a group are its first, and no channel has gains: section 20 says them.
+    """
     bits, starts, of_channels = Bits(content), [], []
     of_group = {c.group: length for c, length in zip(coding.channels, lengths, strict=True)}
     for group, kernel_length in enumerate(coding.kernel_lengths):  # 6.1
         n = int(bits.rice(1, 0, of_group[group] + kernel_length)[0]) if kernel_length else 0
+        if coding.coder == 2:
+            starts.append(np.repeat(bits.rice(min(n, 1)) - kernel_length, n))
+            continue
         first, typical = bits.rice(2).tolist() if n else (0, 0)
         starts.append(np.cumsum([first - kernel_length, *(bits.srice(n - 1) + typical)] if n else []).astype(int))
-        inside = n == 0 or (starts[-1][0] > -kernel_length and starts[-1][-1] < of_group[group])
-        demand((np.diff(starts[-1]) > 0).all() and inside, "starts that do not increase or leave the chunk")
-        demand((starts[-1][16:] - starts[-1][:-16] >= kernel_length).all(), "a sample in more than 16 windows")
+        check_starts(starts[-1], kernel_length, of_group[group])
     for c, n_samples in zip(coding.channels, lengths, strict=True):
         n = int(bits.rice(1, 0, n_samples)[0]) if bits.u(1) else 0  # 6.2
         gaps, runs = bits.rice(n), bits.rice(n)
@@ -315,7 +326,7 @@ def read_events(content: bytes, coding: SimpleNamespace, lengths: list[int]) -> 
         n = int(bits.rice(1, 0, n_samples)[0]) if c.lattice and bits.u(1) else 0  # 6.3
         exceptions = np.cumsum(bits.rice(n) + 1) - 1, bits.srice(n)
         demand(n == 0 or exceptions[0][-1] < n_samples, "an exception beyond the chunk")
-        n = len(starts[c.group]) if c.cascade and len(c.cascade.kernels) else 0  # 6.4
+        n = len(starts[c.group]) if coding.coder != 2 and c.cascade and len(c.cascade.kernels) else 0  # 6.4
         if n and bits.u(1):
             gains = np.cumsum(np.concatenate([bits.rice(1), bits.srice(n - 1)]))
         else:

@@ -1,4 +1,4 @@
-"""What sections 18 and 19 of docs/format.md share: probabilities, the range decoder, what learns."""
+"""What sections 18 to 20 of docs/format.md share: probabilities, the range decoder, what learns."""
 
 from __future__ import annotations
 

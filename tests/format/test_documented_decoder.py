@@ -17,9 +17,9 @@ def run(*arguments: Path | str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, DOCUMENTED, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_it_has_at_most_570_lines_of_120_columns() -> None:
+def test_it_has_at_most_650_lines_of_120_columns() -> None:
     lines = DOCUMENTED.read_text().splitlines()
-    assert len(lines) <= 570
+    assert len(lines) <= 650
     assert max(map(len, lines)) <= 120
 
 

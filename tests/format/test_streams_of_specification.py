@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -18,10 +17,8 @@ from sancodec.codec.chunks import band_phases, base_windows
 from sancodec.codec.coding_section import MeasuredQuality, SegmentCoding, decode_coding, encode_coding
 from sancodec.codec.container import encode_varints, zstd_compress
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, ContextModel, Profile
-from sancodec.codec.event_stream import ChunkEvents, Exceptions
 from sancodec.codec.header import Header
 from sancodec.codec.kernels import Model, decode_model
-from sancodec.codec.lattice import Lattice
 from sancodec.codec.level_coder import LevelUnit, encode_levels, fine_phases
 from sancodec.codec.mixing_model import PRIOR_SIZE, MixingModel
 from sancodec.codec.quantiser import Quantised, Step, amplitudes_of, classified
@@ -177,47 +174,6 @@ def test_tokens_in_every_layout(layout: int, largest: int) -> None:
     raw.finish()
     for found, quantised in zip(decoded, channels, strict=True):
         np.testing.assert_array_equal(found, np.concatenate(signed(quantised)))
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_events_with_several_kernels_gains_of_zero_and_both_gain_forms(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    lengths, n_events = [30, 0, 50], [int(rng.integers(0, 9)), 0, int(rng.integers(1, 90))]
-    starts = [np.cumsum(rng.integers(1, 40, n)) - length for n, length in zip(n_events, lengths, strict=True)]
-    kernels = [random_kernels(rng, n_kernels=n, length=4, exponent=0) for n in (3, 0, 1, 2)]
-    codings = [ChannelCoding(0, 0, 1, group, kernels=each) for group, each in zip((0, 1, 2, 2), kernels, strict=True)]
-    codings[1:3] = [replace(coding, lattice=Lattice(3, 1, False)) for coding in codings[1:3]]
-    events, runs, exceptions = [], [], []
-    for coding in codings:
-        n_off = seed if coding.lattice else 0
-        exceptions.append(
-            Exceptions(np.sort(rng.choice(20_000, n_off, replace=False)), rng.integers(-(2**31), 2**31, n_off))
-        )
-        n = n_events[coding.lead_group]
-        drift = np.clip(60 + np.cumsum(rng.integers(-1, 2, n)), 0, 127)
-        gains = drift if seed % 2 else rng.integers(0, 128, n) * (rng.random(n) < 0.7)
-        ids = rng.integers(0, max(coding.kernels.n_kernels, 1), n) * (gains > 0)
-        events.append(Events(ids.astype(np.int32), gains.astype(np.int32)))
-        runs.append(np.stack([np.arange(seed) * 900, rng.integers(1, 800, seed)], axis=1))
-    content = payload.encode_events(ChunkEvents(starts, events, runs, exceptions), codings, lengths)
-    n_samples = 20_000
-    plain = [
-        SimpleNamespace(
-            group=coding.lead_group, lattice=coding.lattice, cascade=SimpleNamespace(kernels=coding.kernels.weights)
-        )
-        for coding in codings
-    ]
-    segment = SimpleNamespace(channels=plain, kernel_lengths=lengths)
-    found_starts, found = decoder.read_events(content, segment, [n_samples] * 4)
-    for each, expected in zip(found_starts, starts, strict=True):
-        np.testing.assert_array_equal(each, expected)
-    for (spans, ids, gains, off), each, of_channel, expected, coding in zip(
-        found, runs, events, exceptions, codings, strict=True
-    ):
-        np.testing.assert_array_equal(off, [expected.positions, expected.differences])
-        np.testing.assert_array_equal(spans, np.stack([each[:, 0], each.sum(axis=1)], axis=1))
-        np.testing.assert_array_equal(gains, of_channel.gains if coding.kernels.n_kernels else [])
-        np.testing.assert_array_equal(ids, of_channel.kernel_ids if coding.kernels.n_kernels else [])
 
 
 def test_coding_with_kernels_and_profiles() -> None:

@@ -161,7 +161,7 @@ def test_streams_that_go_on_for_long_are_refused_quickly():
         ((1, 2**62, 0), TruncatedError, "chunk 0: .*4611686018427387904"),
         ((2**62, 0, 0), TruncatedError, "chunk 0: .*4611686018427387904"),
         ((1, 0, 9), CorruptError, "it has coefficients, but no channel has a cascade"),
-        ((1, 9, 0), CorruptError, "it has raw bits, which the mixing coder has not"),
+        ((1, 9, 0), CorruptError, "it has events, but no channel has beat kernels"),
     ],
 )
 def test_lengths_that_claim_what_is_not_there_are_refused(lengths, error, message):
