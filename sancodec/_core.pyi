@@ -84,6 +84,7 @@ def quantise_levels(
     costs: Array,
     offsets: Array,
     sums: Array,
+    counts: Array | None,
     /,
 ) -> int: ...
 def known(magnitude: Array, classes: Array, n_direct: Array, result: Array, /) -> int: ...

@@ -15,6 +15,7 @@ from sancodec.codec.contexts import Profile
 from sancodec.codec.header import CODER_MIXED
 from sancodec.codec.kernels import Model
 from sancodec.codec.level_coder import fine_phases_of_part
+from sancodec.codec.mixing_model import N_ACTIVITIES, N_KINDS, fitted_costs, index_costs
 from sancodec.codec.quantiser import Bands, ErrorSums, Quantised, Step
 from sancodec.codec.synthesis import ChannelCoding, check_amplitudes, reconstruct
 from sancodec.codec.trial import part_phases
@@ -50,6 +51,7 @@ class CascadeEncoder:
         self._is_mixed = job.settings.coder == CODER_MIXED
         if self._is_mixed:
             length = beats.kernel_geometry(job.group.sampling_rate_hz)[0]
+            self._costs: NDArray[np.float64] | None = None
             self._fine_phases = [
                 fine_phases_of_part(model, part, job.group.starts, kernel_length=length) for part in job.parts
             ]
@@ -57,15 +59,22 @@ class CascadeEncoder:
     def quantise(
         self, step: float, profile: Profile, offsets: tuple[int, int, int]
     ) -> tuple[list[Quantised], ErrorSums]:
-        """Coefficients of every part, or levels under the mixing coder."""
+        """Coefficients of every part, or levels under the mixing coder: then a first time teaches what indices cost."""
         if not self._is_mixed:
             return quantise_parts(self._job, self._choice.model, self._bands, profile, self._phases, step, offsets)
         model = self._choice.model
-        everywhere = profile.with_all_bands()
+        everywhere, mixing = profile.with_all_bands(), model.contexts.mixing
+        is_first = self._costs is None
+        costs = index_costs(mixing, profile.weight_set) if self._costs is None else self._costs
+        counts = np.zeros((N_KINDS - 1, N_ACTIVITIES, 2, 2), np.int64) if is_first else None
         results = [
-            trellis.quantise_levels(bands, model, everywhere, phases, step=step, offsets=offsets)
+            trellis.quantise_levels(
+                bands, model, everywhere, phases, step=step, offsets=offsets, costs=costs, counts=counts
+            )
             for bands, phases in zip(self._bands, self._fine_phases, strict=True)
         ]
+        if counts is not None:
+            self._costs = fitted_costs(mixing, profile.weight_set, counts)
         return [quantised for quantised, _ in results], added(sums for _, sums in results)
 
     def encoded(self, step: Step, quantised: list[Quantised], offsets: tuple[int, int, int]) -> EncodedChannel:

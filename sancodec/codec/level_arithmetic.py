@@ -24,6 +24,7 @@ from sancodec.codec.mixing import (
     updated,
 )
 from sancodec.codec.mixing_model import (
+    MAX_UNARY,
     N_ACTIVITIES,
     N_FINE_PHASES,
     N_INPUTS,
@@ -44,7 +45,6 @@ _COUNT_LIMIT = 255
 _MIXER_RATE = 12
 _MEAN_LIMIT = 32
 _TAP_LIMIT = 1 << 18
-_MAX_UNARY = 20
 _MAX_EXCESS_BITS = 28
 _MAX_HIGH = 1 << 28
 _PREDICTION_EDGES = (26, 51, 92, 154, 230, 358, 563, 870, 1331, 2048, 3584)
@@ -200,12 +200,12 @@ class LevelCoder:
             is_negative = bool(self._decide(state, SIGN_KIND, by_sign, sets, int(is_negative)))
             if is_negative == is_down:
                 contexts[1] += 12 * 16 * 2
-            while high < _MAX_UNARY and self._decide(state, 1 + min(high, 6), contexts, sets, int(wanted > high)):
+            while high < MAX_UNARY and self._decide(state, 1 + min(high, 6), contexts, sets, int(wanted > high)):
                 high += 1
-            if high == _MAX_UNARY:
+            if high == MAX_UNARY:
                 excess = self._excess(wanted - high)
                 if excess > _MAX_HIGH >> place.shift:
-                    raise CorruptError(f"coefficients: an index exceeds {_MAX_UNARY} by {excess}")
+                    raise CorruptError(f"coefficients: an index exceeds {MAX_UNARY} by {excess}")
                 high += excess
         result = high
         for at in range(place.shift - 1, -1, -1):

@@ -19,9 +19,10 @@ _KIND_LENGTH = sum(PRIOR_LENGTHS[0])
 PRIOR_SIZE = (N_KINDS - 1) * _KIND_LENGTH + sum(PRIOR_LENGTHS[1])
 MAX_TERM = (1 << 16) - 1
 N_COSTS = 24
-_MAX_UNARY = 20
+MAX_UNARY = 20
 _MIXER_START = 0.3
 _NO_EVIDENCE = 0.02
+_PRIOR_COUNT = 100
 
 
 def prior_start(kind: int, input_index: int) -> int:
@@ -143,22 +144,37 @@ def index_costs(mixing: MixingModel, weight_set: int) -> NDArray[np.float64]:
 
     The encoder weighs with them; no decoder needs them.
     """
+    return _costs_of(_prior_chances(mixing, weight_set))
+
+
+def fitted_costs(mixing: MixingModel, weight_set: int, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The same where each decision has been taken so often: int64 ``(kind, activity, quantiser, no and yes)``."""
+    prior = _prior_chances(mixing, weight_set)
+    return _costs_of((counts[..., 1] + _PRIOR_COUNT * prior) / (counts.sum(axis=-1) + _PRIOR_COUNT))
+
+
+def _prior_chances(mixing: MixingModel, weight_set: int) -> NDArray[np.float64]:
+    """Of a yes, by kind but that of the sign, activity and quantiser."""
     ones = np.array([SQUASH[2048 + 16 * int(value)] for value in range(-128, 128)]) / 65536
-    chance = ones[mixing.prior[weight_set].astype(np.int64) + 128]
+    chance: NDArray[np.float64] = ones[mixing.prior[weight_set].astype(np.int64) + 128]
     kinds = [kind for kind in range(N_KINDS) if kind != SIGN_KIND]
-    table = np.stack([chance[prior_start(kind, 0) :][: PRIOR_LENGTHS[0][0]].reshape(N_ACTIVITIES, 2) for kind in kinds])
-    more, done = -np.log2(table), -np.log2(1 - table)  # (kind, activity, quantiser)
+    return np.stack([chance[prior_start(kind, 0) :][: PRIOR_LENGTHS[0][0]].reshape(N_ACTIVITIES, 2) for kind in kinds])
+
+
+def _costs_of(chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    more, done = -np.log2(chances), -np.log2(1 - chances)
+    n_kinds = len(chances)
     costs = np.zeros((2, N_ACTIVITIES, N_COSTS))
     for activity in range(N_ACTIVITIES):
         shift = activity_shift(activity_middle(activity))
         for index in range(N_COSTS):
             high = index >> shift
-            steps = [min(step, len(kinds) - 1) for step in range(min(high, _MAX_UNARY))]
+            steps = [min(step, n_kinds - 1) for step in range(min(high, MAX_UNARY))]
             bits = more[steps, activity].sum(axis=0) + shift + (index > 0)
-            if high < _MAX_UNARY:
-                bits = bits + done[min(high, len(kinds) - 1), activity]
+            if high < MAX_UNARY:
+                bits = bits + done[min(high, n_kinds - 1), activity]
             else:
-                bits = bits + 2 * (high - _MAX_UNARY + 1).bit_length() - 1
+                bits = bits + 2 * (high - MAX_UNARY + 1).bit_length() - 1
             costs[:, activity, index] = bits
     costs.flags.writeable = False
     return costs

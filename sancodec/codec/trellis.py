@@ -16,7 +16,7 @@ from sancodec.codec.contexts import Profile
 from sancodec.codec.kernels import Model
 from sancodec.codec.level_arithmetic import LEVEL_CLIP, TRELLIS
 from sancodec.codec.level_coder import LevelUnit, core_channels
-from sancodec.codec.mixing_model import N_ACTIVITIES, N_COSTS, activity_middle, index_costs
+from sancodec.codec.mixing_model import MAX_UNARY, N_ACTIVITIES, N_COSTS, activity_middle, activity_shift
 from sancodec.codec.quantiser import OFFSET_UNIT, Bands, ErrorSums, Quantised
 
 # The step, in steps of a plain quantiser that leaves the same error.
@@ -38,6 +38,8 @@ def quantise_levels(
     *,
     step: float,
     offsets: tuple[int, int, int],
+    costs: NDArray[np.float64],
+    counts: NDArray[np.int64] | None = None,
 ) -> tuple[Quantised, ErrorSums]:
     """Levels of chunks of one length.
 
@@ -49,11 +51,14 @@ def quantise_levels(
         Of levels; bands that are off there stay empty.
     phases
         Fine phases of every chunk.
+    costs
+        Bits of indices, as ``index_costs`` gives them.
+    counts
+        As ``fitted_costs`` takes them; the decisions that are taken are added.
     """
     n_windows = [band.shape[1] for band in bands.absolute]
     edges = np.cumsum(n_windows)[:-1]
     rows, sums = [], ErrorSums()
-    costs = index_costs(model.contexts.mixing, profile.weight_set)
     shares = np.array(offsets, np.float64) / OFFSET_UNIT
     for chunk, of_chunk in enumerate(phases):
         absolute = np.concatenate([band[chunk] for band in bands.absolute])
@@ -62,10 +67,10 @@ def quantise_levels(
         if native.core is not None:
             channel = core_channels([unit])
             native.core.quantise_levels(
-                *channel[:7], *channel[9:], absolute, 1 / step, MULTIPLIER, costs, shares, found
+                *channel[:7], *channel[9:], absolute, 1 / step, MULTIPLIER, costs, shares, found, counts
             )
         else:
-            _quantise_unit(unit, absolute.astype(np.float64) * (1 / step), costs, shares, found)
+            _quantise_unit(unit, absolute.astype(np.float64) * (1 / step), costs, shares, found, counts)
         sums.squares += float(found[0])
         sums.errors += found[1:5]
         sums.counts += found[5:9]
@@ -80,6 +85,7 @@ def _quantise_unit(
     costs: NDArray[np.float64],
     offsets: NDArray[np.float64],
     found: NDArray[np.float64],
+    counts: NDArray[np.int64] | None,
 ) -> None:
     """One chunk: the same as native/trellis.c, a window of all states at a time."""
     model, terms = unit.model, unit.model.contexts.mixing.terms[unit.profile.weight_set, 0].astype(np.int64)
@@ -100,8 +106,10 @@ def _quantise_unit(
                 beside = np.concatenate([[0], seen[:-1]]) + np.concatenate([seen[1:], [0]])
                 own = weights[0] * seen * (1 if generation == 1 else 2) + weights[1] * beside
                 around = around + np.repeat(own, n_windows // len(seen))
-        chosen = _best_path(np.minimum(scaled[span], _MAX_SCALED), around, terms[band, 4:6], costs, offsets)
+        chosen, parities = _best_path(np.minimum(scaled[span], _MAX_SCALED), around, terms[band, 4:6], costs, offsets)
         levels.append(chosen)
+        if counts is not None:
+            _count_decisions(chosen, parities, around, terms[band, 4:6], counts)
         for u, level in zip(scaled[span].tolist(), chosen.tolist(), strict=True):
             kind, error = min(level, 3), u - level
             found[0] += error * error
@@ -116,8 +124,8 @@ def _best_path(
     own_terms: NDArray[np.int64],
     costs: NDArray[np.float64],
     offsets: NDArray[np.float64],
-) -> NDArray[np.int64]:
-    """Levels of a band."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Levels of a band, and the parities of the states."""
     n_states = len(TRELLIS)
     total = np.full(n_states, np.inf)
     total[0] = 0.0
@@ -147,13 +155,32 @@ def _best_path(
                     came[window, target], kept[window, target] = state, indices[candidate, state]
                     next_own[target] = levels[candidate, state], own[state, 0]
         total, own = after, next_own
-    result = np.zeros(len(scaled), np.int64)
+    result, parities = np.zeros(len(scaled), np.int64), np.zeros(len(scaled), np.int64)
     state = int(np.argmin(total))
     for window in range(len(scaled) - 1, -1, -1):
         index = int(kept[window, state])
         state = int(came[window, state])
+        parities[window] = state & 1
         result[window] = 2 * index - (state & 1) if index else 0
-    return result
+    return result, parities
+
+
+def _count_decisions(
+    levels: NDArray[np.int64],
+    parities: NDArray[np.int64],
+    around: NDArray[np.int64],
+    own_terms: NDArray[np.int64],
+    counts: NDArray[np.int64],
+) -> None:
+    """Which decisions about the indices of a band are taken at which activity."""
+    own = np.concatenate([[0, 0], np.minimum(levels, LEVEL_CLIP)])
+    expected = around + own_terms[0] * own[1:-1] + own_terms[1] * own[:-2]
+    activities = np.maximum(np.searchsorted(_EDGES, expected, side="right") - 1, 0)
+    rows = zip(levels.tolist(), parities.tolist(), expected.tolist(), activities.tolist(), strict=True)
+    for level, parity, value, activity in rows:
+        high = (level + parity) // 2 >> activity_shift(value)
+        for step in range(min(high + 1, MAX_UNARY)):
+            counts[min(step, len(counts) - 1), activity, parity, int(high > step)] += 1
 
 
 def _bits_of(bits: NDArray[np.float64], states: NDArray[np.int64], indices: NDArray[np.int64]) -> NDArray[np.float64]:

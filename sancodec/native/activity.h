@@ -79,6 +79,13 @@ static inline int64_t activity_around(const Neighbours *bands, const MixingChann
     return sum;
 }
 
+/* Low bits of an index that are not modelled. */
+static inline int activity_shift(int64_t value) {
+    int shift = 0;
+    while (value >> (12 + shift)) shift++;
+    return shift;
+}
+
 /* Class of an expected magnitude: quarter octaves. */
 static inline int activity_of(int64_t value) {
     if (value < 8) return value < 1 ? 0 : (int)value;

@@ -8,7 +8,6 @@
 enum {
     PREDICTION_LIMIT = LEVEL_CLIP << 8, /* in 1/256 */
     TAP_LIMIT = 1 << 18,
-    MAX_UNARY = 20,
     MAX_EXCESS_BITS = 28,
     MAX_HIGH = 1 << 28,
     MIXER_RATE = 12,
@@ -232,7 +231,7 @@ static int code_band(const Code *code, const MixingStatistics *statistics, const
         int32_t before[2] = {magnitude_of(x[0] / 4), magnitude_of(x[1] / 4)};
         int64_t activity = activity_around(bands, channel, terms, window) + terms[4] * before[0] + terms[5] * before[1];
         place.activity = activity_of(activity);
-        for (place.shift = 0; activity >> (12 + place.shift);) place.shift++;
+        place.shift = activity_shift(activity);
         int near = 2 * before[0] + before[1] + 2 * magnitude_of(x[4] / 4) + magnitude_of(x[5] / 4) +
                    magnitude_of(x[6] / 4) + magnitude_of(x[7] / 4);
         place.near = near <= 1 ? near : near <= 3 ? 2 : near <= 6 ? 3 : near <= 12 ? 4 : near <= 22 ? 5 : near <= 44 ? 6 : 7;

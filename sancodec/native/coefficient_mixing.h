@@ -15,7 +15,8 @@ enum {
     N_ACTIVITIES = 64,
     MAX_OWN_BANDS = 64, /* finer ones share the contexts of the last */
     N_GROUPS = 16,
-    N_STATES = 8
+    N_STATES = 8,
+    MAX_UNARY = 20 /* decisions about an index */
 };
 
 /* Prior probabilities: of each kind but the sign by input, then those of the sign. */

@@ -133,13 +133,14 @@ static int are_within(const double *values, int64_t count, double low, double hi
 PyObject *core_quantise_levels(PyObject *module, PyObject *const *arguments, Py_ssize_t n_arguments) {
     Call call;
     (void)module;
-    if (!take(&call, arguments, n_arguments, "[i[i[B[B[i[B[i=[i[i[b[ifxxddd=")) return NULL;
+    if (!take(&call, arguments, n_arguments, "[i[i[B[B[i[B[i=[i[i[b[ifxxddd=q=?")) return NULL;
     MixingChannel channel;
     MixingStatistics statistics;
     const char *fault = channel_of(&call, 0, 0, &channel);
     if (!fault) fault = statistics_of(&call, 7, 0, channel.n_bands, &statistics);
     if (!fault && (call.length[11] != ((const Item *)call.data[6])->length || call.length[16] != 9 ||
-                   call.length[14] != 2 * N_ACTIVITIES * COST_LENGTH || call.length[15] != 3))
+                   call.length[14] != 2 * N_ACTIVITIES * COST_LENGTH || call.length[15] != 3 ||
+                   (call.data[17] && call.length[17] != (N_KINDS - 1) * N_ACTIVITIES * 4)))
         fault = "quantise_levels: arrays of another size";
     /* The costs of all paths must stay below that of a state that is not reached. */
     if (!fault && !(are_within(&call.real[12], 1, 0, 1e300) && are_within(&call.real[13], 1, 0, 1e6) &&
@@ -151,7 +152,7 @@ PyObject *core_quantise_levels(PyObject *module, PyObject *const *arguments, Py_
     int failed;
     Py_BEGIN_ALLOW_THREADS
     failed = quantise_levels(&statistics, &channel, call.data[11], call.real[12], call.real[13], call.data[14],
-                             call.data[15], &errors);
+                             call.data[15], &errors, call.data[17]);
     Py_END_ALLOW_THREADS
     if (failed) return out_of_memory(&call);
     sums[0] = errors.squares;

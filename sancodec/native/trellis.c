@@ -46,9 +46,29 @@ static void rest(const Survivors *before, Survivors *after, double error, const 
     }
 }
 
+/* Which decisions about the indices of a band are taken at which activity. parities are those of the states. */
+static void count_decisions(const MixingChannel *channel, const Neighbours *bands, const int32_t *terms,
+                            const uint8_t *parities, int64_t *counts) {
+    const int32_t *levels = channel->levels + bands->position;
+    for (int window = 0; window < bands->own.n; window++) {
+        int64_t value = activity_around(bands, channel, terms, window) +
+                        terms[4] * magnitude_of(level_at(&bands->own, window - 1)) +
+                        terms[5] * magnitude_of(level_at(&bands->own, window - 2));
+        int activity = activity_of(value), odd = parities[(size_t)window * N_STATES];
+        int32_t level = levels[window] < 0 ? -levels[window] : levels[window];
+        int32_t high = ((level + odd) / 2) >> activity_shift(value), step = 0;
+        for (int is_above = 1; is_above && step < MAX_UNARY; step++) {
+            int kind = step < N_KINDS - 2 ? step : N_KINDS - 2;
+            is_above = high > step;
+            counts[(((size_t)kind * N_ACTIVITIES + activity) * 2 + odd) * 2 + is_above]++;
+        }
+    }
+}
+
 static void quantise_band(const MixingStatistics *statistics, const MixingChannel *channel, const Neighbours *bands,
                           const float *coefficients, double inverse_step, double multiplier, const double *costs,
-                          const double *offsets, uint8_t *from, int32_t *indices, LevelErrors *errors) {
+                          const double *offsets, uint8_t *from, int32_t *indices, LevelErrors *errors,
+                          int64_t *counts) {
     int n = bands->own.n;
     const int32_t *terms = terms_of(statistics, channel, bands->band);
     int32_t *levels = channel->levels + bands->position;
@@ -92,6 +112,7 @@ static void quantise_band(const MixingStatistics *statistics, const MixingChanne
     for (int window = n - 1; window >= 0; window--) {
         int32_t index = indices[(size_t)window * N_STATES + state];
         state = from[(size_t)window * N_STATES + state];
+        from[(size_t)window * N_STATES] = (uint8_t)(state & 1);
         int32_t level = index ? 2 * index - (state & 1) : 0;
         double error = fabs((double)coefficients[window]) * inverse_step - level;
         int kind = level < 3 ? level : 3;
@@ -100,11 +121,12 @@ static void quantise_band(const MixingStatistics *statistics, const MixingChanne
         errors->counts[kind] += 1;
         levels[window] = coefficients[window] < 0 ? -level : level;
     }
+    if (counts) count_decisions(channel, bands, terms, from, counts);
 }
 
 int quantise_levels(const MixingStatistics *statistics, const MixingChannel *channel, const float *coefficients,
                     double inverse_step, double multiplier, const double *costs, const double *offsets,
-                    LevelErrors *errors) {
+                    LevelErrors *errors, int64_t *counts) {
     int most = 1;
     for (int band = 0; band < channel->n_bands; band++)
         if (channel->n_windows[band] > most) most = channel->n_windows[band];
@@ -116,7 +138,7 @@ int quantise_levels(const MixingStatistics *statistics, const MixingChannel *cha
         const float *of_band = coefficients + bands.position;
         if (channel->is_on[bands.band]) {
             quantise_band(statistics, channel, &bands, of_band, inverse_step, multiplier, costs, offsets, from, indices,
-                          errors);
+                          errors, counts);
             continue;
         }
         memset(channel->levels + bands.position, 0, sizeof *channel->levels * (size_t)bands.own.n);

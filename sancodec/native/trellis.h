@@ -16,9 +16,11 @@ typedef struct {
 
    coefficients: as the windows of the channel; inverse_step; multiplier: what a bit is worth, in squared steps;
    costs: [2][N_ACTIVITIES][COST_LENGTH], bits of an index under either quantiser, sign included;
-   offsets: how far levels 1, 2 and 3 or more are reconstructed below themselves, in steps. */
+   offsets: how far levels 1, 2 and 3 or more are reconstructed below themselves, in steps;
+   counts: [N_KINDS - 1][N_ACTIVITIES][2][2], how often each decision but that of the sign is taken under either
+   quantiser, no and yes; more is added to what is there, or NULL. */
 int quantise_levels(const MixingStatistics *statistics, const MixingChannel *channel, const float *coefficients,
                     double inverse_step, double multiplier, const double *costs, const double *offsets,
-                    LevelErrors *errors);
+                    LevelErrors *errors, int64_t *counts);
 
 #endif

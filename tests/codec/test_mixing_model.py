@@ -19,6 +19,7 @@ from sancodec.codec.mixing_model import (
     activity_middle,
     activity_shift,
     content_length,
+    fitted_costs,
     from_content,
     index_costs,
     neutral_mixing,
@@ -164,6 +165,18 @@ def test_the_cost_of_an_index_is_the_sum_over_its_decisions(mixing):
         for activity in range(N_ACTIVITIES):
             for index in range(N_COSTS):
                 assert costs[odd, activity, index] == pytest.approx(summed_bits(mixing, odd, activity, index))
+
+
+def test_costs_follow_what_was_counted_and_without_counts_the_prior():
+    mixing = any_mixing(2)
+    counts = np.zeros((N_KINDS - 1, N_ACTIVITIES, 2, 2), np.int64)
+    np.testing.assert_allclose(fitted_costs(mixing, 0, counts), index_costs(mixing, 0), rtol=1e-12)
+    counts[0, 5, 1] = 10**9, 3 * 10**9  # at activity 5, the odd quantiser: three of four indices are above 0
+    fitted = fitted_costs(mixing, 0, counts)
+    assert fitted[1, 5, 0] == pytest.approx(2, abs=1e-6)
+    others = np.ones((2, N_ACTIVITIES), bool)
+    others[1, 5] = False
+    np.testing.assert_allclose(fitted[others], index_costs(mixing, 0)[others], rtol=1e-12)
 
 
 def test_each_weight_set_has_costs_of_its_own():

@@ -12,8 +12,26 @@ from neutral_banks import DYADIC, LAPPED, SMALL, neutral_model, random_group
 from sancodec.codec import native
 from sancodec.codec.contexts import Profile
 from sancodec.codec.level_arithmetic import TRELLIS, activity_of
-from sancodec.codec.level_coder import LevelUnit, decode_levels, encode_levels, expected_of
-from sancodec.codec.mixing_model import N_COSTS, N_FINE_PHASES, index_costs
+from sancodec.codec.level_coder import (
+    LevelUnit,
+    core_channels,
+    decode_levels,
+    encode_levels,
+    expected_of,
+    joined_levels,
+)
+from sancodec.codec.mixing_model import (
+    N_ACTIVITIES,
+    N_COSTS,
+    N_FINE_PHASES,
+    N_INPUTS,
+    N_KINDS,
+    N_TAPS,
+    PRIOR_SIZE,
+    SIGN_KIND,
+    index_costs,
+    prior_start,
+)
 from sancodec.codec.models import shipped_model
 from sancodec.codec.quantiser import OFFSET_UNIT, Bands
 from sancodec.codec.trellis import MULTIPLIER, quantise_levels
@@ -25,8 +43,13 @@ MODELS = [*(shipped_model(name) for name in ("ecg360", "sym8", "haar", "mdct128"
 seeds = st.integers(0, 2**32 - 1)
 
 
-def quantised(bands, model, profile, phases, *, step=1.0, offsets=OFFSETS):
-    return quantise_levels(bands, model, profile, phases, step=step, offsets=offsets)
+def no_counts():
+    return np.zeros((N_KINDS - 1, N_ACTIVITIES, 2, 2), np.int64)
+
+
+def quantised(bands, model, profile, phases, *, step=1.0, offsets=OFFSETS, counts=None):
+    costs = index_costs(model.contexts.mixing, profile.weight_set)
+    return quantise_levels(bands, model, profile, phases, step=step, offsets=offsets, costs=costs, counts=counts)
 
 
 def example(model, rng, *, n_chunks=1, n_periods=2, scale=2.0, profile=None):
@@ -41,9 +64,11 @@ def example(model, rng, *, n_chunks=1, n_periods=2, scale=2.0, profile=None):
 
 
 def assert_core_agrees(model, bands, profile, phases, **options):
-    found, sums = quantised(bands, model, profile, phases, **options)
+    counts, expected_counts = no_counts(), no_counts()
+    found, sums = quantised(bands, model, profile, phases, **options, counts=counts)
     with patch.object(native, "core", None):
-        expected, expected_sums = quantised(bands, model, profile, phases, **options)
+        expected, expected_sums = quantised(bands, model, profile, phases, **options, counts=expected_counts)
+    np.testing.assert_array_equal(counts, expected_counts)
     for one, other in zip(found.magnitudes, expected.magnitudes, strict=True):
         np.testing.assert_array_equal(one, other)
     assert sums.squares == pytest.approx(expected_sums.squares, rel=1e-12)
@@ -69,6 +94,24 @@ def test_core_and_python_find_the_same_levels_under_any_statistics(seed, scale, 
     for model in (with_any_statistics(SMALL, rng), SMALL):
         bands, profile, phases = example(model, rng, n_chunks=2, n_periods=3, scale=scale)
         assert_core_agrees(model, bands, profile, phases, offsets=offsets)
+
+
+@needs_core
+@pytest.mark.parametrize("scale", [0.5, 4, 3000])
+def test_the_decisions_that_are_counted_are_those_that_are_coded(scale):
+    model = shipped_model("sym8")
+    bands, profile, phases = example(model, np.random.default_rng(8), scale=scale)
+    profile = profile.with_all_bands()
+    counts = no_counts()
+    found, _ = quantised(bands, model, profile, phases, counts=counts)
+    unit = LevelUnit(model, profile, phases[0], joined_levels(found, 0))
+    met, mixers = np.zeros((PRIOR_SIZE, 2), np.int64), np.zeros(N_KINDS * (N_INPUTS + 1), np.int64)
+    content, taps = np.zeros(40 * len(unit.levels), np.uint8), np.zeros(model.n_bands * N_TAPS, np.int32)
+    native.core.code_levels(0, content, *core_channels([unit]), met.reshape(-1), mixers, taps)
+    for row, kind in enumerate(kind for kind in range(N_KINDS) if kind != SIGN_KIND):
+        first = prior_start(kind, 0)
+        np.testing.assert_array_equal(met[first : first + 2 * N_ACTIVITIES].reshape(N_ACTIVITIES, 2, 2), counts[row])
+    assert counts.sum() > len(unit.levels)
 
 
 def states_of(magnitudes):
