@@ -169,13 +169,22 @@ class SegmentDecoder:
             result.append(channels)
         return result
 
+    def quantised(self, batch: Sequence[ChunkStreams]) -> tuple[list[CodedUnit], list[Quantised], dict[int, int]]:
+        """The channels with a cascade of every chunk, their coefficients, and the raw bits read of each chunk.
+
+        Raises
+        ------
+        FormatError
+        """
+        units = [CodedUnit(chunk, channel, slot) for chunk in batch for slot, channel in enumerate(self._cascaded)]
+        return units, *self._coefficients.decode(units)
+
     def _approximations(
         self, batch: Sequence[ChunkStreams]
     ) -> tuple[dict[tuple[int, int], NDArray[np.int32]], dict[int, int]]:
         """What the cascades give, by position in the batch and channel; and the raw bits read of each chunk."""
-        units = [CodedUnit(chunk, channel, slot) for chunk in batch for slot, channel in enumerate(self._cascaded)]
         numbers = {chunk.index: number for number, chunk in enumerate(batch)}
-        quantised, positions = self._coefficients.decode(units)
+        units, quantised, positions = self.quantised(batch)
         approximations: dict[tuple[int, int], NDArray[np.int32]] = {}
         by_shape: dict[tuple[int, int], list[int]] = {}
         for number, unit in enumerate(units):
