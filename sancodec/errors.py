@@ -37,6 +37,10 @@ class ModelMismatchError(SancodecError):
     """The kernel model that the container names is not at hand."""
 
 
+class KitError(SancodecError):
+    """A deployment kit is incomplete, altered, of another model, or gives other results than it should."""
+
+
 class MissingDependencyError(SancodecError):
     """An optional package is needed; the message names the extra that installs it."""
 

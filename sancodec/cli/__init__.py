@@ -19,6 +19,7 @@ _COMMANDS = {
     "verify": ("sancodec.cli.verify", "Check .san files, decoding everything."),
     "compare": ("sancodec.cli.compare", "Tell what was lost."),
     "models": ("sancodec.cli.models", "List the kernel models that ship."),
+    "export": ("sancodec.cli.export", "Write or check a deployment kit of ONNX graphs."),
     "train": ("sancodec.cli.train", "Train kernel models (needs the train extra)."),
 }
 

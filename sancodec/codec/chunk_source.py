@@ -34,16 +34,13 @@ class StoredGroup:
     ----------
     starts
         First samples of the event windows, int64, increasing.
+    kernel_length
+        As the file states it: 0 where it has no events.
     """
 
     starts: NDArray[np.int64]
     kernel_length: int
     samples_per_frame: int
-
-    @property
-    def stored_kernel_length(self) -> int:
-        """As the file states it: 0 without events."""
-        return self.kernel_length if len(self.starts) else 0
 
 
 class ChunkSource:
@@ -124,7 +121,7 @@ class ChunkSource:
 
     def _coded_events(self, events: ChunkEvents, n_frames: int) -> tuple[bytes, bytes]:
         codings = [each.coding for each in self._encoded]
-        kernel_lengths = [group.stored_kernel_length for group in self._groups]
+        kernel_lengths = [group.kernel_length for group in self._groups]
         if self._coder != CODER_MIXED:
             return payload.encode_events(events, codings, kernel_lengths), b""
         group_lengths = [n_frames * group.samples_per_frame for group in self._groups]

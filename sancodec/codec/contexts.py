@@ -37,7 +37,7 @@ def _class_of_expected() -> NDArray[np.uint8]:
     return classes
 
 
-_CLASS = _class_of_expected()
+CLASS_OF_EXPECTED = _class_of_expected()
 CLASS_SHIFT = np.maximum(0, np.arange(N_CLASSES) // 2 - 10)
 _FIRST_SHIFTED_CLASS = 22
 
@@ -247,4 +247,4 @@ class BandParents:
                 continue
             ratio = parent_stride // stride
             expected += np.repeat(terms, ratio, axis=-1) if ratio > 1 else terms
-        return _CLASS[np.minimum(expected, _MAX_EXPECTED)]
+        return CLASS_OF_EXPECTED[np.minimum(expected, _MAX_EXPECTED)]

@@ -12,9 +12,9 @@ from sancodec.codec import native
 
 _HIGH_PASS_HZ = 0.5
 _BLOCK_S = 0.05
-_SMOOTHING_S = 0.125
-_THRESHOLD_WINDOW_S = 10.0
-_MIN_DISTANCE_S = 0.25
+SMOOTHING_S = 0.125
+THRESHOLD_WINDOW_S = 10.0
+MIN_DISTANCE_S = 0.25
 _MIN_SEPARATION_S = 1 / 6
 _FIRST_ALIGNMENT_S = 0.07
 _ALIGNMENT_S = 1 / 30
@@ -54,9 +54,9 @@ def energy_ratio(filtered: NDArray[np.float32], *, sampling_rate_hz: float) -> N
         if scale > 0:
             energy += squared / scale
     smooth = _boxcar(
-        _boxcar(energy, round(_SMOOTHING_S / 2 * sampling_rate_hz)), round(_SMOOTHING_S / 2 * sampling_rate_hz)
+        _boxcar(energy, round(SMOOTHING_S / 2 * sampling_rate_hz)), round(SMOOTHING_S / 2 * sampling_rate_hz)
     )
-    span = max(1, round(_THRESHOLD_WINDOW_S * sampling_rate_hz))
+    span = max(1, round(THRESHOLD_WINDOW_S * sampling_rate_hz))
     n_spans = max(1, len(smooth) // span)
     edges = np.linspace(0, len(smooth), n_spans + 1).astype(int)
     step = max(1, round(0.02 * sampling_rate_hz))
@@ -133,7 +133,7 @@ def detect_events(
     """
     filtered = high_pass(signals, sampling_rate_hz=sampling_rate_hz)
     ratio = energy_ratio(filtered, sampling_rate_hz=sampling_rate_hz)
-    positions = extrema(ratio, threshold=0.2, min_distance=max(1, round(_MIN_DISTANCE_S * sampling_rate_hz)))
+    positions = extrema(ratio, threshold=0.2, min_distance=max(1, round(MIN_DISTANCE_S * sampling_rate_hz)))
     if len(positions) < 2:
         return positions, filtered
     spread = filtered[:, :: max(1, filtered.shape[1] // 50_000)].std(axis=1)

@@ -184,7 +184,7 @@ def encode_recording(
             if number == 0:
                 named = best.models
                 banks, kernel_counts = _described(encoded)
-                _write_head(writer, source, promises, level, chunk_frames, named, embed_models=embed_models)
+                write_head(writer, source, promises, level, chunk_frames, named, embed_models=embed_models)
             hints = nothing_known if (number + 1) % _SEGMENTS_PER_TRIAL == 0 else encoded.hints(best.settings)
             writer.section(SectionType.CODING, body.coding)
             for content in body.chunks:
@@ -237,7 +237,7 @@ def _described(encoded: EncodedSegment) -> tuple[tuple[str, ...], tuple[int, ...
     return tuple(banks), tuple(each.coding.kernels.n_kernels for each in encoded.channels)
 
 
-def _write_head(
+def write_head(
     writer: ContainerWriter,
     source: FrameSource,
     promises: Sequence[Promise],

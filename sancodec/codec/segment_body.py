@@ -116,7 +116,7 @@ def smallest_body(job: SegmentJob, encoded: EncodedSegment, models: Sequence[Mod
             coder,
             [each.coding for each in channels],
             measured,
-            [group.stored_kernel_length for group in encoded.groups],
+            [group.kernel_length for group in encoded.groups],
             None if plan is None else plan.tables,
         )
         coding = encode_coding(segment, models=tuple(models))

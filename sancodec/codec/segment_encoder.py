@@ -154,7 +154,8 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
                 encoded[index] = _constant_channel(
                     prepared[index], group_index, job.chunk_frames * per_frame, len(group.starts)
                 )
-        groups.append(StoredGroup(group.starts, kernel_geometry(rate_hz)[0], per_frame))
+        kernel_length = kernel_geometry(rate_hz)[0] if len(group.starts) else 0
+        groups.append(StoredGroup(group.starts, kernel_length, per_frame))
         if any(each.coding.residual is not None for each in results.values()):
             mixed.append(found_group.mixed_residuals)
     for index, found in enumerate(lattices):

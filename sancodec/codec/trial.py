@@ -26,7 +26,7 @@ TRIAL_SAMPLES = 132_000
 _STEP_TRIAL_SAMPLES = 33_000
 _PIECE_SAMPLES = 5500
 STEP_PER_RMSE = 2.6
-_EVENT_BITS = 12.0
+EVENT_BITS = 12.0
 _POSITION_BITS = 5.0
 _MIN_EVENTS = 8
 _FINALISTS = 2
@@ -128,7 +128,7 @@ def cascade_of(job: ChannelJob, kernels: NDArray[np.float32] | None, step: float
     quantised = beats.quantise_kernels(
         kernels, (waves @ kernels.T).max(axis=1), step=step, max_exponent=MAX_EXPONENT - channel.exponent
     )
-    penalty = _EVENT_BITS * max(job.settings.multiplier, 0.1) * step**2
+    penalty = EVENT_BITS * max(job.settings.multiplier, 0.1) * step**2
     events, residual = beats.project(channel.signal, group.starts, quantised, penalty=penalty)
     writer = BitWriter()
     write_events(writer, events, quantised.n_kernels)

@@ -20,6 +20,7 @@ from sancodec.codec import transform
 from sancodec.codec.kernels import Model
 from sancodec.errors import MissingDependencyError
 
+Device = Literal["auto", "cpu", "cuda"]
 _FOLDER = resources.files("sancodec") / "models"
 _MAX_SESSIONS = 16
 _CUDA = "CUDAExecutionProvider"
@@ -29,6 +30,43 @@ PROBE_GRAPH = (
     "2nae|3K0qccnSe`5&?N422EjfO?7M%0dOiC2m%NJ5DP*9cS;Zd000000PsHm000000PsIr6AA%%5)KLs2n!Mj3IYfL3IYfMViO7h"
     "c@ho^3<wJn2nqrS0SW>L0YU@{01y!"
 )
+
+
+class SessionMaker:
+    """Opens graphs with onnxruntime on one device.
+
+    Parameters
+    ----------
+    device
+        ``"auto"`` takes CUDA where it works and the CPU elsewhere.
+    threads
+        CPU threads of one product; all cores when None.
+
+    Raises
+    ------
+    MissingDependencyError
+        When CUDA is asked for and does not work, or onnxruntime is not installed.
+    """
+
+    def __init__(self, *, device: Device = "auto", threads: int | None = None) -> None:
+        self._runtime = _import_runtime()
+        obstacle = "the CPU was asked for" if device == "cpu" else _cuda_obstacle(self._runtime)
+        if device == "cuda" and obstacle:
+            raise MissingDependencyError(
+                f"device 'cuda' does not work here: {obstacle}; install what is missing "
+                "(pip install 'onnxruntime-gpu[cuda,cudnn]' and an NVIDIA driver) or take device 'cpu'"
+            )
+        self.name = "onnxruntime-cpu" if obstacle else "onnxruntime-cuda"
+        self._providers = ["CPUExecutionProvider"] if obstacle else _cuda_providers()
+        self._options = self._runtime.SessionOptions()
+        self._options.log_severity_level = _ERRORS_ONLY
+        self._options.intra_op_num_threads = threads or 0
+        # Between calls the codec works in NumPy; threads spinning meanwhile would take its cores.
+        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+
+    def __call__(self, graph: bytes) -> Any:
+        """An InferenceSession."""
+        return self._runtime.InferenceSession(graph, self._options, providers=self._providers)
 
 
 class OnnxEngine:
@@ -48,21 +86,9 @@ class OnnxEngine:
         ship with its graphs needs ``onnx`` to build them.
     """
 
-    def __init__(self, *, device: Literal["auto", "cpu", "cuda"] = "auto", threads: int | None = None) -> None:
-        self._runtime = _import_runtime()
-        obstacle = "the CPU was asked for" if device == "cpu" else _cuda_obstacle(self._runtime)
-        if device == "cuda" and obstacle:
-            raise MissingDependencyError(
-                f"device 'cuda' does not work here: {obstacle}; install what is missing "
-                "(pip install 'onnxruntime-gpu[cuda,cudnn]' and an NVIDIA driver) or take device 'cpu'"
-            )
-        self.name = "onnxruntime-cpu" if obstacle else "onnxruntime-cuda"
-        self._providers = ["CPUExecutionProvider"] if obstacle else _cuda_providers()
-        self._options = self._runtime.SessionOptions()
-        self._options.log_severity_level = _ERRORS_ONLY
-        self._options.intra_op_num_threads = threads or 0
-        # Between calls the codec works in NumPy; threads spinning meanwhile would take its cores.
-        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    def __init__(self, *, device: Device = "auto", threads: int | None = None) -> None:
+        self._sessions_of = SessionMaker(device=device, threads=threads)
+        self.name = self._sessions_of.name
         self._sessions: dict[tuple[bytes, str], Any] = {}
 
     def similarity(self, model: Model, signals: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -92,10 +118,10 @@ class OnnxEngine:
     def _opened(self, model: Model, kind: str) -> Any:
         graph = _shipped_graph(model.name, kind)
         if graph is not None:
-            session = self._runtime.InferenceSession(graph, self._options, providers=self._providers)
+            session = self._sessions_of(graph)
             if session.get_modelmeta().custom_metadata_map.get("sha256") == model.sha256.hex():
                 return session
-        return self._runtime.InferenceSession(_built_graph(model, kind), self._options, providers=self._providers)
+        return self._sessions_of(_built_graph(model, kind))
 
 
 def _shipped_graph(name: str, kind: str) -> bytes | None:

@@ -10,13 +10,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from sancodec.codec.kernels import Model
+from sancodec.codec.kernels import WEIGHT_FRACTION_BITS, Model
 from sancodec.codec.transform import BlockedGroup
 
 OPSET = 17
 IR_VERSION = 8
 _WINDOW_AXIS = 1
-_TO_END = np.iinfo(np.int64).max
+TO_END = np.iinfo(np.int64).max
 
 
 class Nodes:
@@ -26,9 +26,8 @@ class Nodes:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
 
-    def add(self, operator: str, *inputs: str, output: str | None = None, axis: int | None = None) -> str:
+    def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         name = output or f"value_{len(self.nodes)}"
-        attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
         self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
         return name
 
@@ -47,6 +46,9 @@ class Nodes:
     def small(self, value: int) -> str:
         return self.constant(np.array([value], np.int32))
 
+    def single(self, value: float) -> str:
+        return self.constant(np.array(value, np.float32))
+
     def real(self, value: float) -> str:
         return self.constant(np.array(value, np.float64))
 
@@ -54,22 +56,38 @@ class Nodes:
         return self.add("Reshape", tensor, self.integers(*shape), output=output)
 
     def cast(self, tensor: str, kind: int, output: str | None = None) -> str:
-        name = output or f"value_{len(self.nodes)}"
-        self.nodes.append(helper.make_node("Cast", [tensor], [name], to=kind))
-        return name
+        return self.add("Cast", tensor, output=output, to=kind)
 
     def zeros(self, shape: str, kind: int) -> str:
         """A tensor of zeros of a shape that is known only when the graph runs."""
-        name = f"value_{len(self.nodes)}"
-        value = helper.make_tensor("value", kind, [1], [0])
-        self.nodes.append(helper.make_node("ConstantOfShape", [shape], [name], value=value))
-        return name
+        return self.add("ConstantOfShape", shape, value=helper.make_tensor("value", kind, [1], [0]))
 
     def scatter_add(self, tensor: str, indices: str, updates: str) -> str:
         """Add updates at indices along the only axis, however often an index comes."""
+        return self.add("ScatterElements", tensor, indices, updates, reduction="add")
+
+    def size(self, tensor: str, axis: int) -> str:
+        """Length along an axis, int64 ``(1,)``."""
+        return self.add("Slice", self.add("Shape", tensor), self.integers(axis), self.integers(axis + 1))
+
+    def shape(self, *sizes: str | int) -> str:
+        """A shape of known and unknown sizes."""
+        parts = [size if isinstance(size, str) else self.integers(size) for size in sizes]
+        return self.add("Concat", *parts, axis=0)
+
+    def slice(self, tensor: str, first: str | int, last: str | int, axis: int, step: int = 1) -> str:
+        bounds = [bound if isinstance(bound, str) else self.integers(bound) for bound in (first, last)]
+        return self.add("Slice", tensor, *bounds, self.integers(axis), self.integers(step))
+
+    def ranked(self, values: str, count: str) -> str:
+        """The largest of a vector, in falling order."""
         name = f"value_{len(self.nodes)}"
-        self.nodes.append(helper.make_node("ScatterElements", [tensor, indices, updates], [name], reduction="add"))
+        self.nodes.append(helper.make_node("TopK", [values, count], [name, f"{name}_order"], axis=0))
         return name
+
+    def count(self, size: str) -> str:
+        """0, 1 … below a size of shape ``(1,)``."""
+        return self.add("Range", self.scalar(0), self.add("Squeeze", size), self.scalar(1))
 
     def total(self, terms: Sequence[str]) -> str:
         total = terms[0]
@@ -101,13 +119,25 @@ class Circle:
         indices = self._nodes.add("Mod", self._nodes.integers(*blocks), n_blocks)
         return self._nodes.add("Gather", tensor, indices, axis=_WINDOW_AXIS)
 
-    def shifted(self, shift: int, *, columns: tuple[int, int] = (0, _TO_END)) -> str:
+    def shifted(self, shift: int, *, columns: tuple[int, int] = (0, TO_END)) -> str:
         """Block m of the result is block m + shift of the tensor."""
         start = self._before + shift
         end = start - self._before - self._after
         starts = self._nodes.integers(start, columns[0])
-        ends = self._nodes.integers(end if end < 0 else _TO_END, columns[1])
+        ends = self._nodes.integers(end if end < 0 else TO_END, columns[1])
         return self._nodes.add("Slice", self._tensor, starts, ends, self._nodes.integers(_WINDOW_AXIS, 2))
+
+
+def similarity_of(nodes: Nodes, signals: str, blocked: BlockedGroup) -> str:
+    """Similarity of circles with a group's kernels, float32 ``(signal, block, column)``."""
+    n_lags, block, n_columns = blocked.parts.shape
+    lags = range(blocked.first_lag, blocked.first_lag + n_lags)
+    kernels = blocked.parts.transpose(1, 0, 2).reshape(block, n_lags * n_columns)
+    blocks = nodes.reshape(signals, 0, -1, block)
+    products = nodes.add("MatMul", blocks, nodes.constant(kernels * np.float32(2.0**-WEIGHT_FRACTION_BITS)))
+    circle = Circle(nodes, products, shifts=lags)
+    columns = [(part * n_columns, (part + 1) * n_columns) for part in range(n_lags)]
+    return nodes.total([circle.shifted(lag, columns=span) for lag, span in zip(lags, columns, strict=True)])
 
 
 def product_of(nodes: Nodes, maps: str, blocked: BlockedGroup) -> str:

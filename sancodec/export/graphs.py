@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from sancodec.codec.kernels import WEIGHT_FRACTION_BITS, Model
 from sancodec.codec.models import load_model
 from sancodec.codec.transform import blocked_groups
-from sancodec.export.graph_nodes import Circle, Nodes, finished, product_of
+from sancodec.export.graph_nodes import Nodes, finished, product_of, similarity_of
 
 
 def similarity_graph(model: Model) -> onnx.ModelProto:
@@ -30,14 +29,7 @@ def similarity_graph(model: Model) -> onnx.ModelProto:
     nodes = Nodes()
     outputs = []
     for index, (group, blocked) in enumerate(zip(model.groups, blocked_groups(model, "float32"), strict=True)):
-        n_lags, block, n_columns = blocked.parts.shape
-        lags = range(blocked.first_lag, blocked.first_lag + n_lags)
-        kernels = blocked.parts.transpose(1, 0, 2).reshape(block, n_lags * n_columns)
-        blocks = nodes.reshape("signals", 0, -1, block)
-        products = nodes.add("MatMul", blocks, nodes.constant(kernels * np.float32(2.0**-WEIGHT_FRACTION_BITS)))
-        circle = Circle(nodes, products, shifts=lags)
-        columns = [(part * n_columns, (part + 1) * n_columns) for part in range(n_lags)]
-        total = nodes.total([circle.shifted(lag, columns=span) for lag, span in zip(lags, columns, strict=True)])
+        total = similarity_of(nodes, "signals", blocked)
         name = nodes.reshape(total, 0, -1, group.n_kernels, output=f"similarity_{index}")
         shape: list[str | int | None] = ["signal", f"window_{index}", group.n_kernels]
         meaning = f"similarity with the kernels of stride {group.stride}; the unit of the signals"

@@ -1,0 +1,62 @@
+"""``sancodec export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+_DEFAULT_RATE_HZ = 360.0
+
+
+@click.command("export")
+@click.argument("model", required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write; it must not exist.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="HZ",
+    help="Sampling rate that the encoder is for; that of the model's training by default, or 360.",
+)
+@click.option("--check", "checked", type=click.Path(path_type=Path), metavar="DIR", help="Check a kit instead.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the graphs of a check run; auto takes CUDA where it works.",
+)
+@click.option("-f", "--force", is_flag=True, help="Replace a kit that is there.")
+def command(
+    model: str | None, output: Path | None, rate: float | None, checked: Path | None, device: Any, force: bool
+) -> None:
+    """Write a deployment kit of a model: ONNX graphs of encoder and decoder, their description, vectors, checksums.
+
+    MODEL is the name of a bank, or a model file. Needs the train extra; a kit needs onnxruntime only.
+
+    \b
+    sancodec export ecg360 -o kit
+    sancodec export --check kit
+    """
+    if checked is not None:
+        if model is not None or output is not None:
+            raise click.UsageError("--check takes no model and no output")
+        _check(checked, device)
+        return
+    if model is None or output is None:
+        raise click.UsageError("a model and -o DIR are needed, or --check DIR")
+    from sancodec.codec.models import load_model
+    from sancodec.export.kit import write_kit
+
+    loaded = load_model(model)
+    rate_hz = rate or float(loaded.metadata.get("sampling_rate_hz", _DEFAULT_RATE_HZ))
+    names = write_kit(loaded, output, sampling_rate_hz=rate_hz, force=force)
+    click.echo(f"{output}: {', '.join(names)}", err=True)
+
+
+def _check(folder: Path, device: Any) -> None:
+    from sancodec.export.check import check_kit
+
+    for line in check_kit(folder, device=device):
+        click.echo(f"{folder}: {line}")

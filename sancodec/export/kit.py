@@ -1,0 +1,105 @@
+"""Deployment kits: a model, its graphs, their description, reference vectors and checksums (docs/kit.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sancodec.codec.chunks import BRIDGE
+from sancodec.codec.kernels import WEIGHT_FRACTION_BITS, Model
+from sancodec.errors import MissingDependencyError, OutputExistsError
+
+ENCODER, DECODER, SPECIFICATION, CHECKSUMS, VECTORS = (
+    "encoder.onnx",
+    "decoder.onnx",
+    "codec_spec.json",
+    "SHA256SUMS",
+    "vectors",
+)
+# What entropy decoders need beside the graphs.
+MODEL, PRIORS = "model.sanm", ("events.prior", "residual.prior")
+KIT_VERSION = 1
+
+
+def write_kit(model: Model, folder: Path, *, sampling_rate_hz: float, force: bool = False) -> list[str]:
+    """Write a kit, whole or not at all; the names of its files.
+
+    Parameters
+    ----------
+    sampling_rate_hz
+        That the encoder is for.
+    force
+        Replace a kit that is there.
+
+    Raises
+    ------
+    MissingDependencyError
+        Without ``onnx``.
+    OutputExistsError
+        When there is something under that name: with ``force``, something that is no kit.
+    """
+    try:
+        from sancodec.export.decoder_graph import decoder_graph
+        from sancodec.export.encoder_graph import encoder_graph
+    except ImportError:
+        raise MissingDependencyError("building graphs needs onnx; pip install 'sancodec[train]'") from None
+    from sancodec.export.vectors import reference_vectors
+
+    if folder.exists() and not (force and (folder / SPECIFICATION).is_file()):
+        advice = "it is no kit; remove it first" if force else "-f replaces a kit"
+        raise OutputExistsError(f"{folder} exists already; {advice}")
+    graphs = {
+        ENCODER: encoder_graph(model, sampling_rate_hz=sampling_rate_hz).SerializeToString(deterministic=True),
+        DECODER: decoder_graph(model).SerializeToString(deterministic=True),
+    }
+    priors = {name: (resources.files("sancodec") / "models" / name).read_bytes() for name in PRIORS}
+    contents = {**graphs, **priors, MODEL: model.content, SPECIFICATION: _specification(model, sampling_rate_hz)}
+    for name, arrays in reference_vectors(model, graphs[ENCODER], graphs[DECODER], sampling_rate_hz).items():
+        contents[f"{VECTORS}/{name}.npz"] = _archive(arrays)
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(contents.items())]
+    contents[CHECKSUMS] = "".join(lines).encode()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        new = Path(temporary, "kit")
+        (new / VECTORS).mkdir(parents=True)
+        for name, content in contents.items():
+            (new / name).write_bytes(content)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(new, folder)
+    return sorted(contents)
+
+
+def _specification(model: Model, sampling_rate_hz: float) -> bytes:
+    groups = [
+        {"stride": group.stride, "kernels": group.n_kernels, "length": group.length, "offset": group.offset}
+        for group in model.groups
+    ]
+    described: dict[str, Any] = {
+        "kit_version": KIT_VERSION,
+        "model": model.name,
+        "model_sha256": model.sha256.hex(),
+        "sampling_rate_hz": sampling_rate_hz,
+        "period": model.period,
+        "bridge": BRIDGE,
+        "weight_fraction_bits": WEIGHT_FRACTION_BITS,
+        "groups": groups,
+        "container": "docs/format.md, container version 1; sections 7 to 10 say what the graphs compute",
+    }
+    return (json.dumps(described, indent=2) + "\n").encode()
+
+
+def _archive(arrays: dict[str, NDArray[Any]]) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
