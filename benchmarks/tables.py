@@ -5,7 +5,8 @@
 
 A table stands between ``<!-- table FILE KIND -->`` and ``<!-- end table -->``. FILE is in benchmarks/results. KIND is
 one of prdn, max_error, lossless (ratios), over (sancodec over the yardsticks), records (ratios record by record),
-processes, in_process (speed), coder_alone, engines, random_access, long_recording and environment.
+processes, in_process (speed), coder_alone, engines, kit_sizes, kit_speeds, random_access, long_recording and
+environment.
 """
 
 from __future__ import annotations
@@ -146,6 +147,27 @@ def engines(result: Result) -> str:
     return _table(["engine against NumPy", "records", "containers", "decoded integers identical"], rows)
 
 
+def kit_sizes(result: Result) -> str:
+    rows = [
+        [
+            row["record"],
+            f"{row['prdn']:g}",
+            f"{row['reference_bytes']}",
+            f"{row['graph_bytes']}",
+            f"{100 * row['graph_bytes'] / row['reference_bytes'] - 100:+.2f} %",
+        ]
+        for row in result["sizes"]
+    ]
+    total = result["total"]
+    last = ["all", "", f"{total['reference_bytes']}", f"{total['graph_bytes']}", f"{100 * total['ratio'] - 100:+.2f} %"]
+    return _table(["record", "PRDN %", "reference encoder, bytes", "encoder graph, bytes", "difference"], [*rows, last])
+
+
+def kit_speeds(result: Result) -> str:
+    rows = [[row["transform"], row["device"], f"{row['msamples_per_s']:g}"] for row in result["speeds"]]
+    return _table([f"bank {result['model']}", "device", "Msamples/s"], rows)
+
+
 def coder_alone(result: Result) -> str:
     parts = ["encode coefficients", "decode coefficients", "encode residuals", "decode residuals"]
     rows = [
@@ -216,6 +238,8 @@ KINDS: dict[str, Callable[[Result], str]] = {
     "in_process": in_process,
     "coder_alone": coder_alone,
     "engines": engines,
+    "kit_sizes": kit_sizes,
+    "kit_speeds": kit_speeds,
     "random_access": random_access,
     "long_recording": long_recording,
     "environment": describe_environment,
