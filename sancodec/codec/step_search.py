@@ -95,7 +95,7 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
     cascade = CascadeEncoder(job, choice)
     bracket = Bracket(aim)
     best: EncodedChannel | None = None
-    best_step = 0.0
+    best_rank = (-math.inf, 0.0)
     reached = math.inf
     for round_index in range(_MAX_ROUNDS):
         rounded = Step.nearest(step)
@@ -114,8 +114,9 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
         reached = min(reached, ratio * prdn)
         if not is_storable(job.channel.description, encoded.decoded):
             ratio = max(ratio, 1.0) * _TOO_STEEP
-        if ratio <= 1 and rounded.value > best_step:
-            best_step, best = rounded.value, encoded
+        # Nearest to the target, then the largest step: on short channels the error jumps about.
+        if ratio <= 1 and (ratio, rounded.value) > best_rank:
+            best_rank, best = (ratio, rounded.value), encoded
         if job.settings.acceptance <= ratio <= 1 or (rounded.value <= MIN_STEP and ratio > 1):
             break
         step = min(bracket.next_step(rounded.value, ratio), 2.0 ** (_MAX_STEP_LOG2 - channel.exponent))
