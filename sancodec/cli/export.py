@@ -12,7 +12,7 @@ _DEFAULT_RATE_HZ = 360.0
 
 @click.command("export")
 @click.argument("model", required=False)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write; it must not exist.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write.")
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
@@ -40,12 +40,14 @@ def command(
     sancodec export --check kit
     """
     if checked is not None:
-        if model is not None or output is not None:
-            raise click.UsageError("--check takes no model and no output")
+        if model is not None or output is not None or rate is not None or force:
+            raise click.UsageError("--check takes no model, and of the options --device alone")
         _check(checked, device)
         return
     if model is None or output is None:
         raise click.UsageError("a model and -o DIR are needed, or --check DIR")
+    if device != "auto":
+        raise click.UsageError("--device is for --check")
     from sancodec.codec.models import load_model
     from sancodec.export.kit import write_kit
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sancodec.codec import native
 
+MIN_DETECTION_RATE_HZ, MAX_DETECTION_RATE_HZ = 50.0, 2500.0
 _HIGH_PASS_HZ = 0.5
 _BLOCK_S = 0.05
 SMOOTHING_S = 0.125

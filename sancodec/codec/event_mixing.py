@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 
 from sancodec.codec import native
 from sancodec.codec.beats import MAX_GAIN, Events
-from sancodec.codec.mixing import SQUASH, STRETCH, STRETCH_LIMIT, WEIGHT_LIMIT, RangeCoder, limited, updated
+from sancodec.codec.mixing import (
+    SPARE_BYTES,
+    SQUASH,
+    STRETCH,
+    STRETCH_LIMIT,
+    WEIGHT_LIMIT,
+    RangeCoder,
+    limited,
+    updated,
+)
 from sancodec.codec.residual_arithmetic import level_of
 from sancodec.errors import CorruptError
 
@@ -28,6 +37,8 @@ _SIGN_NODE, _LENGTH_NODE, _FIRST_BIT_NODE, _SECOND_BIT_NODE = 1, 2, 12, 18
 _LAST_LENGTH_NODE, _N_BIT_LENGTHS, _MAX_LENGTH, _TREE_LEVELS = 11, 6, 33, 3
 _LEARNING_RATE, _FIRST_WEIGHT, _SLOT_LIMIT = 20, 7 << 12, 255
 _BYTES_PER_EVENT = 24
+# A decision takes at least log2(65536 / 65514) bits, and an event at least one decision in each of its channels.
+_DECISIONS_PER_BYTE = 16600
 
 
 def _sign(value: int) -> int:
@@ -259,6 +270,11 @@ class MixedEvents:
         CorruptError
         """
         return run_oracle(self, coded) if native.core is None else run_native(self, coded)
+
+
+def most_events(coded: bytes) -> int:
+    """More than so many events, over all lead groups and channels, cannot be in a stream."""
+    return _DECISIONS_PER_BYTE * (len(coded) + SPARE_BYTES) + 1
 
 
 @lru_cache(maxsize=1)

@@ -50,14 +50,22 @@ def write_first_start(writer: BitWriter, starts: NDArray[np.int64], kernel_lengt
         writer.rice(starts[:1] + kernel_length)
 
 
-def read_first_start(reader: BitReader, kernel_length: int, n_samples: int) -> NDArray[np.int64]:
+def read_first_start(reader: BitReader, kernel_length: int, n_samples: int, most: int) -> NDArray[np.int64]:
     """Inverse of ``write_first_start``: starts of which only the first is known yet, the others 0.
+
+    Parameters
+    ----------
+    most
+        More events than that cannot be in the stream.
 
     Raises
     ------
     FormatError
     """
-    starts = np.zeros(_read_count(reader, kernel_length, n_samples), np.int64)
+    count = _read_count(reader, kernel_length, n_samples)
+    if count > most:
+        raise CorruptError(f"events: {count} in a stream that is too short for them")
+    starts = np.zeros(count, np.int64)
     if len(starts):
         starts[0] = reader.rice(1)[0] - kernel_length
         check_starts(starts[:1], kernel_length, n_samples)

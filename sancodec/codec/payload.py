@@ -13,7 +13,7 @@ from sancodec.codec.beats import Events
 from sancodec.codec.bits import BitReader, BitWriter
 from sancodec.codec.class_coder import MAX_LANES
 from sancodec.codec.container import decode_varint, encode_varints, zstd_compress, zstd_decompress
-from sancodec.codec.event_mixing import MixedEvents
+from sancodec.codec.event_mixing import MixedEvents, most_events
 from sancodec.codec.event_stream import (
     NO_EXCEPTIONS,
     ChunkEvents,
@@ -177,11 +177,18 @@ def decode_events(
     FormatError
     """
     reader = BitReader.from_bytes(content, where)
-    read = read_starts if mixed is None else read_first_start
+    most = 0 if mixed is None else most_events(mixed)
     starts = [
-        read(reader, length, group_length) if length else np.zeros(0, np.int64)
+        np.zeros(0, np.int64)
+        if not length
+        else read_starts(reader, length, group_length)
+        if mixed is None
+        else read_first_start(reader, length, group_length, most)
         for length, group_length in zip(kernel_lengths, group_lengths, strict=True)
     ]
+    n_gains = sum(len(starts[coding.lead_group]) for coding in codings if coding.kernels.n_kernels)
+    if mixed is not None and n_gains > most:
+        raise CorruptError(f"{where}: {n_gains} gains in a stream that is too short for them")
     events, runs, exceptions = [], [], []
     for coding, length in zip(codings, n_samples, strict=True):
         runs.append(read_runs(reader, length))

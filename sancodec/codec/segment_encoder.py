@@ -20,7 +20,7 @@ from sancodec.codec.channel import (
 )
 from sancodec.codec.chunk_source import StoredGroup
 from sancodec.codec.chunks import parts_of
-from sancodec.codec.detection import detect_events
+from sancodec.codec.detection import MAX_DETECTION_RATE_HZ, MIN_DETECTION_RATE_HZ, detect_events
 from sancodec.codec.group_encoder import GroupJob, encode_group
 from sancodec.codec.header import CODER_MIXED
 from sancodec.codec.kernels import Model
@@ -31,8 +31,6 @@ from sancodec.codec.recording import Recording
 from sancodec.codec.residual_encoder import noise_scale
 from sancodec.codec.synthesis import ChannelCoding, Engine
 from sancodec.codec.trellis import STEP_OF_PLAIN
-
-_MIN_DETECTION_RATE_HZ, _MAX_DETECTION_RATE_HZ = 50.0, 2500.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,7 +181,7 @@ def _find_waves(
 ) -> LeadGroup:
     """Candidate events of a lead group; none where the level or the rate asks for none."""
     none = LeadGroup(np.zeros(0, np.int64), {}, rate_hz)
-    is_detectable = _MIN_DETECTION_RATE_HZ <= rate_hz <= _MAX_DETECTION_RATE_HZ
+    is_detectable = MIN_DETECTION_RATE_HZ <= rate_hz <= MAX_DETECTION_RATE_HZ
     if max(settings.kernel_counts) == 0 or not channels or not is_detectable:
         return none
     length, before = kernel_geometry(rate_hz)

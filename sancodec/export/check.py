@@ -56,7 +56,14 @@ def check_kit(folder: Path, *, device: Device = "auto") -> Iterator[str]:
     yield f"graphs of model {described['model']} {described['model_sha256'][:12]} run on {sessions.name}"
     for name in sorted(contents):
         if name.startswith(f"{VECTORS}/"):
-            yield f"{name}: {_vector_line(folder / name, opened)}"
+            try:
+                line = _vector_line(folder / name, opened)
+            except KitError:
+                raise
+            except Exception as error:  # of NumPy, zipfile and onnxruntime, which have no common base
+                reason = str(error).strip().partition("\n")[0]
+                raise KitError(f"{folder / name}: it cannot be used ({reason}); write the kit again") from None
+            yield f"{name}: {line}"
 
 
 def _checksums(folder: Path) -> dict[str, str]:

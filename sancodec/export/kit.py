@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import tempfile
 from importlib import resources
 from pathlib import Path
@@ -16,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec.chunks import BRIDGE
+from sancodec.codec.detection import MAX_DETECTION_RATE_HZ, MIN_DETECTION_RATE_HZ
 from sancodec.codec.kernels import WEIGHT_FRACTION_BITS, Model
-from sancodec.errors import MissingDependencyError, OutputExistsError
+from sancodec.errors import InvalidSignalError, KitError, MissingDependencyError, OutputExistsError
 
 ENCODER, DECODER, SPECIFICATION, CHECKSUMS, VECTORS = (
     "encoder.onnx",
@@ -43,11 +43,20 @@ def write_kit(model: Model, folder: Path, *, sampling_rate_hz: float, force: boo
 
     Raises
     ------
+    InvalidSignalError
+        When beats cannot be looked for at that rate.
     MissingDependencyError
         Without ``onnx``.
     OutputExistsError
-        When there is something under that name: with ``force``, something that is no kit.
+        When there is something under that name: with ``force``, something that is no kit, or more than that.
+    KitError
+        When it cannot be written.
     """
+    if not MIN_DETECTION_RATE_HZ <= sampling_rate_hz <= MAX_DETECTION_RATE_HZ:
+        raise InvalidSignalError(
+            f"sampling rate {sampling_rate_hz:g} Hz: beats are looked for at {MIN_DETECTION_RATE_HZ:g} to "
+            f"{MAX_DETECTION_RATE_HZ:g} Hz"
+        )
     try:
         from sancodec.export.decoder_graph import decoder_graph
         from sancodec.export.encoder_graph import encoder_graph
@@ -55,9 +64,8 @@ def write_kit(model: Model, folder: Path, *, sampling_rate_hz: float, force: boo
         raise MissingDependencyError("building graphs needs onnx; pip install 'sancodec[train]'") from None
     from sancodec.export.vectors import reference_vectors
 
-    if folder.exists() and not (force and (folder / SPECIFICATION).is_file()):
-        advice = "it is no kit; remove it first" if force else "-f replaces a kit"
-        raise OutputExistsError(f"{folder} exists already; {advice}")
+    shown, folder = folder, folder.resolve()
+    _check_target(shown, folder, force=force)
     graphs = {
         ENCODER: encoder_graph(model, sampling_rate_hz=sampling_rate_hz).SerializeToString(deterministic=True),
         DECODER: decoder_graph(model).SerializeToString(deterministic=True),
@@ -68,16 +76,46 @@ def write_kit(model: Model, folder: Path, *, sampling_rate_hz: float, force: boo
         contents[f"{VECTORS}/{name}.npz"] = _archive(arrays)
     lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(contents.items())]
     contents[CHECKSUMS] = "".join(lines).encode()
+    try:
+        _write(folder, contents)
+    except OSError as error:
+        raise KitError(f"{shown}: it cannot be written ({error.strerror})") from None
+    return sorted(contents)
+
+
+def _check_target(shown: Path, folder: Path, *, force: bool) -> None:
+    """Refuse what is there, unless it is a kit and nothing else, which is to be replaced."""
+    if not folder.exists():
+        return
+    if not (folder / SPECIFICATION).is_file():
+        raise OutputExistsError(f"{shown} exists already, and is no kit; choose another folder")
+    known = {ENCODER, DECODER, SPECIFICATION, CHECKSUMS, MODEL, VECTORS, *PRIORS}
+    others = sorted(
+        [path.name for path in folder.iterdir() if path.name not in known]
+        + [f"{VECTORS}/{path.name}" for path in folder.glob(f"{VECTORS}/*") if path.suffix != ".npz" or path.is_dir()]
+    )
+    if others:
+        raise OutputExistsError(f"{shown} is a kit, but {others[0]!r} in it is not part of one; choose another folder")
+    if not force:
+        raise OutputExistsError(f"{shown} exists already; -f replaces it")
+
+
+def _write(folder: Path, contents: dict[str, bytes]) -> None:
+    """Under its name when it is whole; what was there is gone only after that."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        new = Path(temporary, "kit")
+        new, old = Path(temporary, "new"), Path(temporary, "old")
         (new / VECTORS).mkdir(parents=True)
         for name, content in contents.items():
             (new / name).write_bytes(content)
         if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(new, folder)
-    return sorted(contents)
+            os.replace(folder, old)
+        try:
+            os.replace(new, folder)
+        except OSError:
+            if old.exists():
+                os.replace(old, folder)
+            raise
 
 
 def _specification(model: Model, sampling_rate_hz: float) -> bytes:

@@ -206,10 +206,12 @@ static int is_valid(const EventChunk *chunk, int is_decoder) {
             channel->n_kernels > MAX_EVENT_KERNELS ||
             (uint64_t)chunk->groups[channel->group].n_events > chunk->n_gains - n_gains)
             return 0;
-        n_gains += (size_t)chunk->groups[channel->group].n_events;
+        size_t last = n_gains + (size_t)chunk->groups[channel->group].n_events;
+        for (; n_gains < last; n_gains++)
+            if (!is_decoder && (chunk->gains[n_gains] < 0 || chunk->gains[n_gains] > MAX_GAIN ||
+                                chunk->ids[n_gains] < 0 || chunk->ids[n_gains] >= channel->n_kernels))
+                return 0;
     }
-    for (size_t i = 0; i < chunk->n_gains && !is_decoder; i++)
-        if (chunk->gains[i] < 0 || chunk->gains[i] > MAX_GAIN || chunk->ids[i] < 0) return 0;
     return n_starts == chunk->n_starts && n_gains == chunk->n_gains;
 }
 

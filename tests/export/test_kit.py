@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -149,18 +150,68 @@ def test_cuda_where_there_is_none_is_refused_in_one_line(kit):
         pytest.skip("CUDA works here")
 
 
-def test_what_is_there_is_replaced_only_if_it_is_a_kit_and_that_is_asked_for(copy, tmp_path):
-    model = shipped_model("haar")
-    with pytest.raises(OutputExistsError, match="-f replaces a kit"):
-        write_kit(model, copy, sampling_rate_hz=250)
-    write_kit(model, copy, sampling_rate_hz=250, force=True)
+@pytest.mark.parametrize("name", [".", "vectors/..", "../copy", "../link"])
+def test_a_kit_is_replaced_where_that_is_asked_for(copy, monkeypatch, name):
+    (copy.parent / "link").symlink_to(copy)
+    monkeypatch.chdir(copy)
+    with pytest.raises(OutputExistsError, match="-f replaces it"):
+        write_kit(shipped_model("haar"), Path(name), sampling_rate_hz=250)
+    write_kit(shipped_model("haar"), Path(name), sampling_rate_hz=250, force=True)
     assert json.loads((copy / "codec_spec.json").read_text())["model"] == "haar"
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years")
-    with pytest.raises(OutputExistsError, match="it is no kit"):
-        write_kit(model, tmp_path / "mine", sampling_rate_hz=250, force=True)
-    assert os.listdir(tmp_path / "mine") == ["thesis.txt"]
-    assert sorted(os.listdir(tmp_path)) == ["copy", "mine"]
+    assert sorted(os.listdir(copy.parent)) == ["copy", "link"]
+    assert len(list(check_kit(copy, device="cpu"))) == 4
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "vectors/mine.txt"])
+def test_a_folder_with_anything_else_in_it_is_left_alone(copy, name):
+    (copy / name).write_text("years")
+    with pytest.raises(OutputExistsError, match=f"'{name}' in it is not part of one"):
+        write_kit(shipped_model("haar"), copy, sampling_rate_hz=250, force=True)
+    assert (copy / name).read_text() == "years"
+    assert len(list(check_kit(copy, device="cpu"))) == 4
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_what_is_no_kit_is_left_alone(tmp_path, is_folder):
+    target = tmp_path / "mine"
+    target.mkdir() if is_folder else target.write_text("years")
+    with pytest.raises(OutputExistsError, match="is no kit"):
+        write_kit(shipped_model("haar"), target, sampling_rate_hz=250, force=True)
+    assert os.listdir(tmp_path) == ["mine"]
+
+
+def test_the_old_kit_stays_when_the_new_one_cannot_be_written(copy, monkeypatch):
+    def no_space(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", no_space)
+    with pytest.raises(KitError, match="cannot be written"):
+        write_kit(shipped_model("haar"), copy, sampling_rate_hz=250, force=True)
+    monkeypatch.undo()
+    assert os.listdir(copy.parent) == ["copy"]
+    assert len(list(check_kit(copy, device="cpu"))) == 4
+
+
+def test_a_folder_below_a_file_is_refused_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KitError, match="it cannot be written"):
+        write_kit(shipped_model("haar"), tmp_path / "file" / "kit", sampling_rate_hz=250)
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), 1.0, 1e6])
+def test_rates_at_which_no_beats_are_looked_for_are_refused(tmp_path, rate):
+    with pytest.raises(InvalidSignalError, match="beats are looked for at 50 to 2500 Hz"):
+        write_kit(shipped_model("haar"), tmp_path / "kit", sampling_rate_hz=rate)
+
+
+def test_a_vector_without_an_input_is_refused(copy):
+    path = copy / "vectors" / "noise.npz"
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files if name != "decoder.scale"}
+    np.savez(path, **arrays)
+    with_right_checksums(copy)
+    with pytest.raises(KitError, match="it cannot be used"):
+        list(check_kit(copy, device="cpu"))
 
 
 @pytest.fixture(scope="module")
