@@ -6,7 +6,6 @@ rounded as ``sancodec.codec.quantiser.quantise`` does. Sums are float32, as in t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -261,9 +260,3 @@ class _Rounding:
         high = nodes.add("Min", nodes.add("Div", magnitude, unit), direct)
         known = nodes.add("Min", nodes.add("Mul", high, unit), nodes.integers(_MAX_KNOWN))
         return nodes.cast(known, TensorProto.INT32)
-
-
-def output_names(model: Model) -> Sequence[str]:
-    """Of the encoder graph, in order."""
-    levels = [name for index in range(len(model.groups)) for name in (f"level_index_{index}", f"level_{index}")]
-    return ["event_start", "event_kernel", "event_gain", *levels, "squares", "errors", "counts"]
