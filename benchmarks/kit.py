@@ -26,9 +26,9 @@ from sancodec.codec.kernels import Model
 from sancodec.codec.models import shipped_model
 from sancodec.datasets.wfdb_record import read_wfdb
 from sancodec.export.encoder_graph import encoder_graph
-from sancodec.export.engine import SessionMaker
 from sancodec.export.graph_encoder import compress_with_graph
 from sancodec.export.graphs import graph_bytes
+from sancodec.export.sessions import SessionMaker
 from sancodec.export.vectors import run
 
 RESULTS = environment.REPOSITORY / "benchmarks" / "results"
@@ -141,18 +141,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--model", default="ecg360")
-    parser.add_argument("--signals", type=int, default=64, help="chunks at a time in the speed test")
+    parser.add_argument("--signals", type=int, help="chunks at a time in the speed test; 64 or, with CUDA, 2048")
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--no-sizes", action="store_true")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args(argv)
     model, sessions = shipped_model(arguments.model), SessionMaker(device=arguments.device)
+    n_signals = arguments.signals or (64 if arguments.device == "cpu" else 2048)
     content = {
         "benchmark": "kit",
         "model": model.name,
         "environment": environment.describe(("sancodec", "numpy", "onnxruntime", "onnxruntime-gpu")),
         "engine": sessions.name,
-        "speeds": speeds(model, sessions, n_signals=arguments.signals, repetitions=arguments.repetitions),
+        "speeds": speeds(model, sessions, n_signals=n_signals, repetitions=arguments.repetitions),
         "sizes": [] if arguments.no_sizes else sizes(model, sessions),
     }
     rows = content["sizes"]

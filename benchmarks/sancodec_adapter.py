@@ -38,19 +38,13 @@ def offers(kind: Kind) -> bool:
     return KEYWORDS[kind] in inspect.signature(module.compress).parameters
 
 
-def calls(
-    record: Record, leads: Sequence[Lead], target: Target, *, level: int, chunk_s: float | None
-) -> tuple[Callable[[], bytes], Callable[[bytes], Any]]:
-    """Return what compresses these leads into one container, and what decodes a container into a Recording.
-
-    Side files (the ``.hea`` text) are not carried, since no peer carries them; names, gains and checksums are.
-    """
+def recording_of(record: Record, leads: Sequence[Lead]) -> Any:
+    """A ``sancodec.Recording`` of some leads, without missing samples' marks and side files."""
     import numpy as np
 
-    import sancodec
     from sancodec.codec.recording import Channel, Recording
 
-    recording = Recording(
+    return Recording(
         channels=tuple(
             Channel(
                 name=lead.name,
@@ -66,6 +60,18 @@ def calls(
         samples=tuple(lead.samples.astype(np.int32) for lead in leads),
         frame_rate_hz=record.frame_rate_hz,
     )
+
+
+def calls(
+    record: Record, leads: Sequence[Lead], target: Target, *, level: int, chunk_s: float | None
+) -> tuple[Callable[[], bytes], Callable[[bytes], Any]]:
+    """Return what compresses these leads into one container, and what decodes a container into a Recording.
+
+    Side files (the ``.hea`` text) are not carried, since no peer carries them; names, gains and checksums are.
+    """
+    import sancodec
+
+    recording = recording_of(record, leads)
     promise = {KEYWORDS[target.kind]: True if target.kind == "lossless" else target.value}
     return lambda: sancodec.compress(recording, **promise, level=level, chunk_s=chunk_s), sancodec.decompress_recording
 

@@ -141,10 +141,30 @@ def in_process(result: Result) -> str:
 
 def engines(result: Result) -> str:
     rows = [
-        [row["engine"], f"{row['records']}", f"{row['containers']}", "yes" if row["identical"] else "NO"]
+        [
+            row["engine"],
+            f"{row['records']}",
+            f"{row['containers']}",
+            *("yes" if row[name] else "NO" for name in ("identical", "decoder_graph_identical")),
+            *(f"{result['seconds'][row['engine']][name]:.1f} s" for name in ("compress", "decompress")),
+            *(f"{result['seconds']['numpy'][name]:.1f} s" for name in ("compress", "decompress")),
+        ]
         for row in result["engines"]
     ]
-    return _table(["engine against NumPy", "records", "containers", "decoded integers identical"], rows)
+    return _table(
+        [
+            "engine against NumPy",
+            "records",
+            "containers",
+            "decoded integers identical",
+            "and from the decoder graph",
+            "compressing",
+            "decompressing",
+            "NumPy: compressing",
+            "decompressing",
+        ],
+        rows,
+    )
 
 
 def kit_sizes(result: Result) -> str:

@@ -41,6 +41,10 @@ class KitError(SancodecError):
     """A deployment kit is incomplete, altered, of another model, or gives other results than it should."""
 
 
+class DeviceError(SancodecError):
+    """What computes failed in the middle: a GPU out of memory, or lost."""
+
+
 class MissingDependencyError(SancodecError):
     """An optional package is needed; the message names the extra that installs it."""
 

@@ -19,3 +19,18 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real signals are not at hand: {SHARED_DATA} is absent")
     return SHARED_DATA
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked ``gpu``, and say why, where CUDA does not work."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    from sancodec.errors import MissingDependencyError
+    from sancodec.export.sessions import SessionMaker
+
+    try:
+        SessionMaker(device="cuda")
+    except MissingDependencyError as error:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=f"not run on a GPU: {error}"))

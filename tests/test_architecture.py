@@ -14,12 +14,13 @@ ALLOWED = {
     "errors": set(),
     "codec": {"errors"},
     "export": {"errors", "codec"},
+    "san": {"errors", "codec"},
     "datasets": {"errors", "codec"},
-    "training": {"errors", "codec", "datasets"},
+    "training": {"errors", "codec", "datasets", "san"},
     "api": {"errors", "codec", "export", "datasets"},
     "__init__": {"errors", "codec", "api"},
     "__main__": {"cli"},
-    "cli": {"errors", "codec", "export", "datasets", "api", "training", "__init__"},
+    "cli": {"errors", "codec", "export", "datasets", "san", "api", "training", "__init__"},
 }
 # Only the commands that train or make a choice of models may reach training.
 TRAINING_COMMANDS = {"train.py", "select.py"}

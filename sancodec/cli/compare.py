@@ -37,7 +37,7 @@ def command(
     file: str,
     rate_hz: float | None,
     model_names: tuple[str, ...],
-    engine_name: str,
+    transform: options.Transform,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -55,7 +55,7 @@ def command(
 
         with open_container(file) as container:
             reader = RecordingReader(
-                container, engine=options.engine_of(engine_name), models=options.models_of(model_names)
+                container, engine=transform.engine(quiet=quiet), models=options.models_of(model_names)
             )
             after = reader.read()
     else:

@@ -122,7 +122,7 @@ def command(
     threads: int | None,
     force: bool,
     model_names: tuple[str, ...],
-    engine_name: str,
+    transform: options.Transform,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -154,6 +154,8 @@ def command(
         raise click.UsageError("--header is for a signal file on standard input; other records have theirs beside them")
     if to_stream:
         refuse_terminal(force=force)
+
+    engine = transform.engine(quiet=quiet)
 
     def one(name: str) -> None:
         from sancodec.api import shipped_models
@@ -190,7 +192,7 @@ def command(
                 chunk_s=chunk_s,
                 models=options.models_of(model_names) or shipped_models(),
                 embed_models=embed_model or bool(model_names),
-                engine=options.engine_of(engine_name),
+                engine=engine,
                 threads=threads,
                 on_progress=lambda done: report(_ENCODING_SHARE * done),
             )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from sancodec.codec.kernels import Model
     from sancodec.codec.recording import RecordingDescription
     from sancodec.codec.synthesis import Engine
+    from sancodec.export.sessions import Device
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -24,15 +27,54 @@ def common(function: Function) -> Function:
 
 
 def engine(function: Function) -> Function:
-    """Add ``--engine``."""
-    return click.option(
+    """Add ``--engine`` and ``--device``; the command gets both as ``transform``."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Any, engine_name: str | None, device: Device, **others: Any) -> Any:
+        if engine_name == "numpy" and device != "cpu":
+            raise click.UsageError(f"--engine numpy runs on the CPU; --device {device} needs onnx")
+        return function(*arguments, transform=Transform(engine_name, device), **others)
+
+    named = click.option(
         "--engine",
         "engine_name",
         type=click.Choice(["numpy", "onnx"]),
-        default="numpy",
+        help="What computes the transform: numpy by default on the CPU, onnx on others. All decode to the same bits.",
+    )
+    placed = click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="cpu",
         show_default=True,
-        help="What computes the transform. Both decode to the same bits.",
-    )(function)
+        help="Where the transform runs; auto takes CUDA where it works.",
+    )
+    return cast(Function, named(placed(wrapped)))
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """What ``--engine`` and ``--device`` say."""
+
+    engine_name: str | None
+    device: Device
+
+    def engine(self, *, quiet: bool) -> Engine:
+        """The engine, the same for every input; that ``auto`` fell back to the CPU is said once on standard error."""
+        return _opened(self, quiet)
+
+
+@functools.cache
+def _opened(transform: Transform, quiet: bool) -> Engine:
+    from sancodec.api import default_engine
+
+    if transform == Transform("numpy", "cpu") or transform == Transform(None, "cpu"):
+        return default_engine()
+    from sancodec.export.engine import OnnxEngine
+
+    found = OnnxEngine(device=transform.device)
+    if found.fallback and not quiet:
+        click.echo(f"sancodec: note: CUDA does not work here ({found.fallback}); the CPU is used", err=True)
+    return default_engine() if found.fallback and transform.engine_name is None else found
 
 
 def model(function: Function) -> Function:
@@ -50,17 +92,6 @@ def threads(function: Function) -> Function:
     """``-T/--threads``."""
     option = click.option("-T", "--threads", type=click.IntRange(min=1), help="Threads; one per processor by default.")
     return option(function)
-
-
-def engine_of(name: str) -> Engine:
-    """The engine that ``--engine`` names."""
-    if name == "onnx":
-        from sancodec.export.engine import OnnxEngine
-
-        return OnnxEngine(device="cpu")
-    from sancodec.api import default_engine
-
-    return default_engine()
 
 
 def models_of(names: tuple[str, ...]) -> tuple[Model, ...]:

@@ -35,7 +35,7 @@ class DamagedChunk:
 @options.engine
 @options.common
 def command(
-    inputs: tuple[str, ...], model_names: tuple[str, ...], engine_name: str, quiet: bool, as_json: bool
+    inputs: tuple[str, ...], model_names: tuple[str, ...], transform: options.Transform, quiet: bool, as_json: bool
 ) -> None:
     """Check every checksum and decode everything against its digests.
 
@@ -47,11 +47,13 @@ def command(
     if inputs.count("-") > 1:
         raise click.UsageError("- is standard input, which can be read once only")
 
+    engine = transform.engine(quiet=quiet)
+
     def one(name: str) -> None:
         with open_container(name) as file, progress(shown(name), quiet=quiet) as report:
             from sancodec.codec.decoder import RecordingReader
 
-            reader = RecordingReader(file, engine=options.engine_of(engine_name), models=options.models_of(model_names))
+            reader = RecordingReader(file, engine=engine, models=options.models_of(model_names))
             damaged = damaged_chunks(reader, report)
             end_error = _end_error(reader)
             n_chunks = reader.header.n_chunks

@@ -189,10 +189,15 @@ class SegmentDecoder:
         by_shape: dict[tuple[int, int], list[int]] = {}
         for number, unit in enumerate(units):
             by_shape.setdefault((unit.channel, unit.chunk.n_frames), []).append(number)
-        for (channel, _), members in by_shape.items():
-            rows = self._synthesise(
+
+        def rows_of(members: list[int]) -> list[NDArray[np.int32]]:
+            channel = units[members[0]].channel
+            return self._synthesise(
                 channel, [units[number] for number in members], [quantised[number] for number in members]
             )
+
+        found = self._threads.map(rows_of, list(by_shape.values()))
+        for ((channel, _), members), rows in zip(by_shape.items(), found, strict=True):
             for number, row in zip(members, rows, strict=True):
                 approximations[numbers[units[number].chunk.index], channel] = row
         return approximations, positions

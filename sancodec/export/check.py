@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from sancodec.errors import KitError
-from sancodec.export.engine import Device, SessionMaker
 from sancodec.export.kit import CHECKSUMS, DECODER, ENCODER, KIT_VERSION, SPECIFICATION, VECTORS
+from sancodec.export.sessions import Device, SessionMaker
 from sancodec.export.sparse import Feeds
 from sancodec.export.vectors import run
 
@@ -53,7 +53,8 @@ def check_kit(folder: Path, *, device: Device = "auto") -> Iterator[str]:
                 f"{described['model']} {described['model_sha256'][:12]}; write the kit again"
             )
         opened[kind] = session
-    yield f"graphs of model {described['model']} {described['model_sha256'][:12]} run on {sessions.name}"
+    without = f"; CUDA does not work here ({sessions.fallback})" if sessions.fallback else ""
+    yield f"graphs of model {described['model']} {described['model_sha256'][:12]} run on {sessions.name}{without}"
     for name in sorted(contents):
         if name.startswith(f"{VECTORS}/"):
             try:

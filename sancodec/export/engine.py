@@ -2,118 +2,93 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
-import os
-import sys
-import warnings
-from base64 import b85decode
-from collections.abc import Iterator
+import threading
 from importlib import resources
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec import transform
 from sancodec.codec.kernels import Model
-from sancodec.errors import MissingDependencyError
+from sancodec.errors import DeviceError, MissingDependencyError
+from sancodec.export.batches import Arrays, Batches, Run
+from sancodec.export.sessions import Device, SessionMaker
 
-Device = Literal["auto", "cpu", "cuda"]
+BATCH_SAMPLES = 1 << 22
 _FOLDER = resources.files("sancodec") / "models"
 _MAX_SESSIONS = 16
-_CUDA = "CUDAExecutionProvider"
-_ERRORS_ONLY = 3
-# The smallest graph that shows whether CUDA multiplies doubles: y = x (1, 2) times ones (2, 1); see its test.
-PROBE_GRAPH = (
-    "2nae|3K0qccnSe`5&?N422EjfO?7M%0dOiC2m%NJ5DP*9cS;Zd000000PsHm000000PsIr6AA%%5)KLs2n!Mj3IYfL3IYfMViO7h"
-    "c@ho^3<wJn2nqrS0SW>L0YU@{01y!"
-)
-
-
-class SessionMaker:
-    """Opens graphs with onnxruntime on one device.
-
-    Parameters
-    ----------
-    device
-        ``"auto"`` takes CUDA where it works and the CPU elsewhere.
-    threads
-        CPU threads of one product; all cores when None.
-
-    Raises
-    ------
-    MissingDependencyError
-        When CUDA is asked for and does not work, or onnxruntime is not installed.
-    """
-
-    def __init__(self, *, device: Device = "auto", threads: int | None = None) -> None:
-        self._runtime = _import_runtime()
-        obstacle = "the CPU was asked for" if device == "cpu" else _cuda_obstacle(self._runtime)
-        if device == "cuda" and obstacle:
-            raise MissingDependencyError(
-                f"device 'cuda' does not work here: {obstacle}; install what is missing "
-                "(pip install 'onnxruntime-gpu[cuda,cudnn]' and an NVIDIA driver) or take device 'cpu'"
-            )
-        self.name = "onnxruntime-cpu" if obstacle else "onnxruntime-cuda"
-        self._providers = ["CPUExecutionProvider"] if obstacle else _cuda_providers()
-        self._options = self._runtime.SessionOptions()
-        self._options.log_severity_level = _ERRORS_ONLY
-        self._options.intra_op_num_threads = threads or 0
-        # Between calls the codec works in NumPy; threads spinning meanwhile would take its cores.
-        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-
-    def __call__(self, graph: bytes) -> Any:
-        """An InferenceSession."""
-        return self._runtime.InferenceSession(graph, self._options, providers=self._providers)
 
 
 class OnnxEngine:
     """Runs the graphs of ``sancodec.export.graphs``; the interface of ``sancodec.codec.synthesis.Engine``.
 
+    Threads may share an engine: what they ask for at the same time is computed together.
+
     Parameters
     ----------
     device
-        ``"auto"`` takes CUDA where it works and the CPU elsewhere.
+        ``"auto"`` takes CUDA where it works and the CPU elsewhere; `fallback` then says why.
     threads
         CPU threads of one product; all cores when None.
+    batch_samples
+        Samples of one run, over all chunks, channels and files; each takes about 64 bytes of the device's memory. A
+        single chunk of a single channel may have more.
 
     Raises
     ------
     MissingDependencyError
         When CUDA is asked for and does not work, or onnxruntime is not installed; later, when a model that does not
         ship with its graphs needs ``onnx`` to build them.
+    DeviceError
+        Later, when the device fails.
     """
 
-    def __init__(self, *, device: Device = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, *, device: Device = "auto", threads: int | None = None, batch_samples: int = BATCH_SAMPLES
+    ) -> None:
         self._sessions_of = SessionMaker(device=device, threads=threads)
         self.name = self._sessions_of.name
-        self._sessions: dict[tuple[bytes, str], Any] = {}
+        self.fallback = self._sessions_of.fallback
+        self._batches = Batches(max_samples=batch_samples)
+        self._runs: dict[tuple[bytes, str], Run] = {}
+        self._guard = threading.Lock()
 
     def similarity(self, model: Model, signals: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """As ``sancodec.codec.transform.similarity``, up to float rounding."""
         if not signals.size:
             return transform.similarity(model, signals)
-        similarities: list[NDArray[np.float32]] = self._session(model, "similarity").run(None, {"signals": signals})
+        n_signals, length = signals.shape
+        similarities = [
+            np.empty((n_signals, length // group.stride, group.n_kernels), np.float32) for group in model.groups
+        ]
+        run = self._run_of(model, "similarity")
+        self._batches(run, [np.asarray(signals, np.float32)], similarities, samples_per_row=length)
         return similarities
 
     def synthesise(self, model: Model, amplitudes: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         """As ``sancodec.codec.transform.synthesise``, bit for bit."""
-        if not amplitudes[0].size:
-            return np.zeros((amplitudes[0].shape[0], amplitudes[0].shape[1] * model.groups[0].stride))
-        session = self._session(model, "synthesis")
-        inputs = {value.name: maps for value, maps in zip(session.get_inputs(), amplitudes, strict=True)}
-        signals: NDArray[np.float64] = session.run(None, inputs)[0]
+        n_signals, n_windows, _ = amplitudes[0].shape
+        length = n_windows * model.groups[0].stride
+        signals = np.empty((n_signals, length))
+        if signals.size:
+            self._batches(self._run_of(model, "synthesis"), amplitudes, [signals], samples_per_row=length)
         return signals
 
-    def _session(self, model: Model, kind: str) -> Any:
+    def _run_of(self, model: Model, kind: str) -> Run:
         key = (model.sha256, kind)
-        if key not in self._sessions:
-            if len(self._sessions) >= _MAX_SESSIONS:
-                self._sessions.pop(next(iter(self._sessions)))
-            self._sessions[key] = self._opened(model, kind)
-        return self._sessions[key]
+        with self._guard:
+            if key not in self._runs:
+                if len(self._runs) >= _MAX_SESSIONS:
+                    self._runs.pop(next(iter(self._runs)))
+                try:
+                    session = self._opened(model, kind)
+                except MissingDependencyError:
+                    raise
+                except Exception as error:  # onnxruntime's errors have no common base
+                    raise _device_error(self.name, error) from None
+                self._runs[key] = _bound(session, self.name)
+            return self._runs[key]
 
     def _opened(self, model: Model, kind: str) -> Any:
         graph = _shipped_graph(model.name, kind)
@@ -122,6 +97,32 @@ class OnnxEngine:
             if session.get_modelmeta().custom_metadata_map.get("sha256") == model.sha256.hex():
                 return session
         return self._sessions_of(_built_graph(model, kind))
+
+
+def _bound(session: Any, name: str) -> Run:
+    """A run that reads and writes the caller's arrays where they lie."""
+    input_names = [value.name for value in session.get_inputs()]
+    output_names = [value.name for value in session.get_outputs()]
+
+    def run(inputs: Arrays, outputs: Arrays) -> None:
+        binding = session.io_binding()
+        try:
+            for value, array in zip(input_names, inputs, strict=True):
+                binding.bind_input(value, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+            for value, array in zip(output_names, outputs, strict=True):
+                binding.bind_output(value, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+            binding.synchronize_inputs()
+            session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+        except Exception as error:  # as above
+            raise _device_error(name, error) from None
+
+    return run
+
+
+def _device_error(name: str, error: Exception) -> DeviceError:
+    reason = str(error).strip().partition("\n")[0]
+    return DeviceError(f"{name} fails ({reason}); take device 'cpu', or smaller batches")
 
 
 def _shipped_graph(name: str, kind: str) -> bytes | None:
@@ -139,55 +140,3 @@ def _built_graph(model: Model, kind: str) -> bytes:
             "install it with pip install sancodec[train]"
         ) from None
     return graph_bytes(model, kind)
-
-
-def _import_runtime() -> Any:
-    try:
-        with _muted():
-            import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError(f"onnxruntime cannot be imported ({error}); pip install onnxruntime") from None
-    return onnxruntime
-
-
-def _cuda_providers() -> list[Any]:
-    return [(_CUDA, {"use_tf32": "0"}), "CPUExecutionProvider"]
-
-
-def _cuda_obstacle(runtime: Any) -> str | None:
-    """Why CUDA cannot be used, or None when a double product ran on it with the right result."""
-    if _CUDA not in runtime.get_available_providers():
-        return "the installed onnxruntime is built without CUDA"
-    driver = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        ctypes.CDLL(driver)
-    except OSError:
-        return f"there is no NVIDIA driver ({driver})"
-    try:
-        with _muted():
-            if hasattr(runtime, "preload_dlls"):
-                runtime.preload_dlls()
-            session = runtime.InferenceSession(b85decode(PROBE_GRAPH), providers=_cuda_providers())
-            if _CUDA not in session.get_providers():
-                return "onnxruntime cannot load its CUDA libraries"
-            product = session.run(None, {"x": np.array([[3.0, 2.0**40]])})[0]
-    except Exception as error:  # onnxruntime's errors have no common base, and whatever it is, CUDA does not work
-        return "CUDA fails (" + str(error).strip().partition("\n")[0] + ")"
-    return None if product.tolist() == [[3.0 + 2.0**40]] else "CUDA gives a wrong product"
-
-
-@contextlib.contextmanager
-def _muted() -> Iterator[None]:
-    """Keep onnxruntime from talking: it logs to file descriptor 2 on import, prints, and warns, whatever it is told."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings(action="ignore"))
-        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        with contextlib.suppress(OSError):  # a process without a terminal may have no descriptor 2
-            saved = os.dup(2)
-            stack.callback(os.close, saved)
-            stack.callback(os.dup2, saved, 2)
-            silence = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(silence, 2)
-            os.close(silence)
-        yield

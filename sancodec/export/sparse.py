@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sancodec.codec.beats import FRACTION_BITS, Events
 from sancodec.codec.chunks import padded_length
+from sancodec.codec.decoder import RecordingReader
 from sancodec.codec.kernels import Model
 from sancodec.codec.quantiser import Quantised
 from sancodec.codec.synthesis import ChannelCoding
@@ -36,6 +37,33 @@ class SparseSignal:
     starts: NDArray[np.int64]
     events: Events
     quantised: Quantised
+
+
+def sparse_signals(reader: RecordingReader, chunk: int) -> Iterator[tuple[Model, int, list[int], list[SparseSignal]]]:
+    """What the decoder graph needs of a chunk.
+
+    Yields
+    ------
+    For each bank and length: the bank, the number of samples, the channels, and their streams.
+
+    Raises
+    ------
+    FormatError
+    """
+    segment, streams = reader.parse(chunk)
+    decoder = reader.decoder(segment)
+    units, all_quantised, _ = decoder.quantised([streams])
+    found: dict[tuple[Model, int], tuple[list[int], list[SparseSignal]]] = {}
+    for unit, quantised in zip(units, all_quantised, strict=True):
+        coding = decoder.codings[unit.channel]
+        assert coding.model is not None
+        n_samples = streams.n_frames * reader.header.channels[unit.channel].samples_per_frame
+        starts, events = streams.events.starts[coding.lead_group], streams.events.events[unit.channel]
+        channels, signals = found.setdefault((coding.model, n_samples), ([], []))
+        channels.append(unit.channel)
+        signals.append(SparseSignal(coding, starts, events, quantised))
+    for (model, n_samples), (channels, signals) in found.items():
+        yield model, n_samples, channels, signals
 
 
 def decoder_feeds(model: Model, signals: Sequence[SparseSignal], n_samples: int) -> Feeds:

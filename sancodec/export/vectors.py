@@ -11,7 +11,7 @@ from sancodec.codec import quantiser
 from sancodec.codec.beats import kernel_geometry
 from sancodec.codec.contexts import N_PHASES, Profile
 from sancodec.codec.kernels import Model
-from sancodec.export.engine import SessionMaker
+from sancodec.export.sessions import SessionMaker
 from sancodec.export.sparse import Feeds
 
 _MULTIPLIER = 0.11

@@ -11,7 +11,7 @@ from sancodec.codec.decoder import RecordingReader
 from sancodec.codec.models import shipped_model, shipped_names
 from sancodec.codec.quantiser import Quantised, Step, amplitudes_of
 from sancodec.codec.synthesis import NO_KERNELS, ChannelCoding, NumpyEngine, reconstruct
-from sancodec.export.sparse import SparseSignal, decoder_feeds
+from sancodec.export.sparse import SparseSignal, decoder_feeds, sparse_signals
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -104,17 +104,7 @@ def test_golden_files_come_out_the_same(path):
     with path.open("rb") as file:
         reader = RecordingReader(file, engine=NumpyEngine())
         for index in range(reader.header.n_chunks):
-            segment, chunk = reader.parse(index)
-            decoder = reader.decoder(segment)
-            units, all_quantised, _ = decoder.quantised([chunk])
-            by_bank = {}
-            for unit, quantised in zip(units, all_quantised, strict=True):
-                coding = decoder.codings[unit.channel]
-                n_samples = chunk.n_frames * reader.header.channels[unit.channel].samples_per_frame
-                starts, events = chunk.events.starts[coding.lead_group], chunk.events.events[unit.channel]
-                signal = SparseSignal(coding, starts, events, quantised)
-                by_bank.setdefault((coding.model, n_samples), []).append(signal)
-            for (model, n_samples), signals in by_bank.items():
+            for model, n_samples, _, signals in sparse_signals(reader, index):
                 found = decoded(model, signals, n_samples)
                 np.testing.assert_array_equal(found, expected(model, signals, n_samples))
 

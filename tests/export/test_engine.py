@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from base64 import b85decode
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -8,18 +9,12 @@ import pytest
 
 from sancodec.codec import transform
 from sancodec.codec.models import shipped_model, shipped_names
-from sancodec.errors import MissingDependencyError
+from sancodec.errors import DeviceError, MissingDependencyError
 from sancodec.export import engine as engine_module
+from sancodec.export import sessions
 from sancodec.export.engine import OnnxEngine
 
 onnxruntime = pytest.importorskip("onnxruntime")
-
-
-def cuda_obstacle():
-    return engine_module._cuda_obstacle(onnxruntime)
-
-
-needs_cuda = pytest.mark.skipif("cuda_obstacle() is not None", reason="no working CUDA provider")
 
 
 @pytest.fixture
@@ -60,6 +55,32 @@ def test_empty_input_gives_empty_output(shipped, cpu, lapped, random_signals, ra
     assert cpu.synthesise(lapped, amplitudes).shape == (n_signals, n_periods * lapped.period)
 
 
+def test_small_batches_and_shared_engines_give_the_same(shipped, lapped, random_signals, random_amplitudes):
+    whole, cut = OnnxEngine(device="cpu"), OnnxEngine(device="cpu", batch_samples=3 * lapped.period)
+    signals, amplitudes = random_signals(lapped, 7, 2), random_amplitudes(lapped, 7, 2)
+    with ThreadPoolExecutor(4) as pool:
+        similarities = list(pool.map(lambda _: cut.similarity(lapped, signals), range(6)))
+        sums = list(pool.map(lambda _: cut.synthesise(lapped, amplitudes), range(6)))
+    for maps in similarities:
+        for each, reference in zip(maps, whole.similarity(lapped, signals), strict=True):
+            np.testing.assert_allclose(each, reference, rtol=1e-5, atol=1e-2)
+    assert all(np.array_equal(each, transform.synthesise(lapped, amplitudes)) for each in sums)
+
+
+def test_a_device_that_fails_is_told_in_one_line(shipped, cpu, lapped, random_amplitudes, monkeypatch):
+    amplitudes = random_amplitudes(lapped, 1, 2)
+    with pytest.raises(DeviceError, match=r"^onnxruntime-cpu fails \(.+\); take device 'cpu', or smaller batches$"):
+        cpu.synthesise(lapped, [*amplitudes[:-1], amplitudes[-1][:, :-1]])
+
+    def full(graph):
+        raise RuntimeError("CUDA failure 2: out of memory\nmore")
+
+    monkeypatch.setattr(cpu, "_sessions_of", full)
+    with pytest.raises(DeviceError, match=r"fails \(CUDA failure 2: out of memory\); take") as caught:
+        cpu.similarity(lapped, np.ones((1, lapped.period), np.float32))
+    assert "\n" not in str(caught.value)
+
+
 def test_session_is_made_once_per_model_and_graph(shipped, cpu, lapped, random_signals, random_amplitudes, monkeypatch):
     opened = []
     monkeypatch.setattr(cpu, "_opened", lambda model, kind: opened.append(kind) or OnnxEngine._opened(cpu, model, kind))
@@ -72,9 +93,9 @@ def test_session_is_made_once_per_model_and_graph(shipped, cpu, lapped, random_s
 def test_oldest_session_is_let_go_when_there_are_too_many(shipped, cpu, lapped, random_signals, monkeypatch):
     monkeypatch.setattr(engine_module, "_MAX_SESSIONS", 2)
     for index in range(2):
-        cpu._sessions[bytes([index]), "similarity"] = object()
+        cpu._runs[bytes([index]), "similarity"] = object()
     cpu.similarity(lapped, random_signals(lapped, 1, 1))
-    assert list(cpu._sessions) == [(b"\1", "similarity"), (lapped.sha256, "similarity")]
+    assert list(cpu._runs) == [(b"\1", "similarity"), (lapped.sha256, "similarity")]
 
 
 def test_graph_of_another_model_with_the_same_name_is_not_used(
@@ -132,7 +153,7 @@ def test_missing_onnxruntime_is_named(monkeypatch):
 
 
 def test_cuda_asked_for_where_there_is_none_gives_one_line(capfd):
-    if cuda_obstacle() is None:
+    if sessions._cuda_obstacle(onnxruntime) is None:
         pytest.skip("CUDA works here")
     with pytest.raises(
         MissingDependencyError, match=r"^device 'cuda' does not work here: .* or take device 'cpu'$"
@@ -147,15 +168,16 @@ def test_silent_fallback_of_onnxruntime_to_the_cpu_is_noticed(monkeypatch, capfd
     monkeypatch.setattr(
         onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     )
-    monkeypatch.setattr(engine_module.ctypes, "CDLL", lambda name: None)
+    monkeypatch.setattr(sessions.ctypes, "CDLL", lambda name: None)
     with pytest.raises(MissingDependencyError, match="cannot load its CUDA libraries"):
         OnnxEngine(device="cuda")
-    assert OnnxEngine(device="auto").name == "onnxruntime-cpu"
+    engine = OnnxEngine(device="auto")
+    assert (engine.name, engine.fallback) == ("onnxruntime-cpu", "onnxruntime cannot load its CUDA libraries")
     assert capfd.readouterr() == ("", "")
 
 
 def test_chatter_on_file_descriptor_2_is_muted_and_restored(capfd):
-    with engine_module._muted():
+    with sessions._muted():
         subprocess.run([sys.executable, "-c", "import os; os.write(2, b'unwanted')"], check=True)
         print("unwanted")
     subprocess.run([sys.executable, "-c", "import os; os.write(2, b'wanted')"], check=True)
@@ -173,10 +195,10 @@ def test_probe_graph_is_a_double_product():
         [onnx.numpy_helper.from_array(np.ones((2, 1)), "w")],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    assert b85decode(engine_module.PROBE_GRAPH) == model.SerializeToString(deterministic=True)
+    assert b85decode(sessions.PROBE_GRAPH) == model.SerializeToString(deterministic=True)
 
 
-@needs_cuda
+@pytest.mark.gpu
 def test_cuda_gives_the_same_bits(bank, random_signals, random_amplitudes):
     pytest.importorskip("onnx")
     engine = OnnxEngine(device="cuda")

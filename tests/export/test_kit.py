@@ -14,8 +14,8 @@ from sancodec.codec.recording import Recording
 from sancodec.datasets.wfdb_source import open_wfdb
 from sancodec.errors import InvalidSignalError, KitError, MissingDependencyError, OutputExistsError
 from sancodec.export.check import check_kit
-from sancodec.export.engine import SessionMaker
 from sancodec.export.kit import CHECKSUMS, DECODER, ENCODER, write_kit
+from sancodec.export.sessions import SessionMaker
 from sancodec.export.vectors import run
 
 pytest.importorskip("onnx")
