@@ -69,12 +69,20 @@ def _opened(transform: Transform, quiet: bool) -> Engine:
 
     if transform == Transform("numpy", "cpu") or transform == Transform(None, "cpu"):
         return default_engine()
+    from sancodec.errors import MissingDependencyError
     from sancodec.export.engine import OnnxEngine
 
-    found = OnnxEngine(device=transform.device)
-    if found.fallback and not quiet:
-        click.echo(f"sancodec: note: CUDA does not work here ({found.fallback}); the CPU is used", err=True)
-    return default_engine() if found.fallback and transform.engine_name is None else found
+    found: Engine | None = None
+    try:
+        found = OnnxEngine(device=transform.device)
+        obstacle = found.fallback
+    except MissingDependencyError as error:
+        if transform != Transform(None, "auto"):
+            raise
+        obstacle = str(error)
+    if obstacle and not quiet:
+        click.echo(f"sancodec: note: CUDA does not work here ({obstacle}); the CPU is used", err=True)
+    return default_engine() if found is None or (obstacle and transform.engine_name is None) else found
 
 
 def model(function: Function) -> Function:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.errors import InvalidSignalError
+
 Arrays = Sequence[NDArray[Any]]
 Run = Callable[[Arrays, Arrays], None]
 
@@ -31,8 +33,8 @@ class _Call:
 
     def fits(self, other: _Call) -> bool:
         """Whether rows of both may lie in one array."""
-        shapes = [[each.shape[1:] for each in call.inputs] for call in (self, other)]
-        return self.run == other.run and shapes[0] == shapes[1]
+        kinds = [[(each.shape[1:], each.dtype) for each in (*call.inputs, *call.outputs)] for call in (self, other)]
+        return self.run is other.run and kinds[0] == kinds[1]
 
 
 class Batches:
@@ -65,32 +67,43 @@ class Batches:
 
         Raises
         ------
+        InvalidSignalError
+            When the arrays do not have the same number of rows.
         Exception
             Whatever ``run`` raises.
         """
+        n_rows = sorted({len(each) for each in (*inputs, *outputs)})
+        if len(n_rows) != 1:
+            raise InvalidSignalError(f"arrays of {n_rows} rows; all need the same number")
         max_rows = max(1, self._max_samples // max(samples_per_row, 1))
         call = _Call(run, [np.ascontiguousarray(each) for each in inputs], list(outputs), max_rows)
         with self._guard:
             self._waiting.append(call)
-        with self._is_running:
-            if not call.is_done:
-                self._run_with(call)
-        if call.error is not None:
-            raise call.error
+        try:
+            with self._is_running:
+                if not call.is_done:
+                    self._run_with(call)
+            error = call.error
+        finally:
+            with self._guard:  # where Ctrl-C ended the wait, nobody shall compute it any more
+                self._waiting = [each for each in self._waiting if each is not call]
+            del call  # a traceback would keep its arrays
+        if error is not None:
+            raise error
 
     def _run_with(self, call: _Call) -> None:
-        taken = self._taken(call)
+        taken, failure = self._taken(call), None
+        # Where Ctrl-C ends this thread, the calls it took along are not done, and run for themselves.
         try:
             if len(taken) == 1:
                 _in_pieces(call)
             else:
                 _together(taken)
         except Exception as error:  # it belongs to every call that was taken along, and is raised there
-            for each in taken:
-                each.error = error
-        finally:
-            for each in taken:
-                each.is_done = True
+            failure = error.with_traceback(None)  # which would keep all their arrays
+        for each in taken:
+            each.error = failure
+            each.is_done = True
 
     def _taken(self, call: _Call) -> list[_Call]:
         """A call, and those that fit beside it."""

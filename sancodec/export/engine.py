@@ -72,7 +72,8 @@ class OnnxEngine:
         length = n_windows * model.groups[0].stride
         signals = np.empty((n_signals, length))
         if signals.size:
-            self._batches(self._run_of(model, "synthesis"), amplitudes, [signals], samples_per_row=length)
+            exact = [np.asarray(each, np.float64) for each in amplitudes]
+            self._batches(self._run_of(model, "synthesis"), exact, [signals], samples_per_row=length)
         return signals
 
     def _run_of(self, model: Model, kind: str) -> Run:
@@ -122,7 +123,8 @@ def _bound(session: Any, name: str) -> Run:
 
 def _device_error(name: str, error: Exception) -> DeviceError:
     reason = str(error).strip().partition("\n")[0]
-    return DeviceError(f"{name} fails ({reason}); take device 'cpu', or smaller batches")
+    advice = "take device 'cpu', or smaller batches" if name.endswith("cuda") else "take smaller batches, or NumPy"
+    return DeviceError(f"{name} fails ({reason}); {advice}")
 
 
 def _shipped_graph(name: str, kind: str) -> bytes | None:

@@ -6,24 +6,31 @@ import contextlib
 import ctypes
 import io
 import os
+import platform
 import sys
+import threading
 import warnings
 from base64 import b85decode
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from sancodec.errors import MissingDependencyError
+from sancodec.errors import DeviceError, MissingDependencyError
 
 Device = Literal["auto", "cpu", "cuda"]
 _CUDA = "CUDAExecutionProvider"
-_ERRORS_ONLY, _FATAL_ONLY = 3, 4
+_FATAL_ONLY = 4
+_HAS_CUDA_BUILD = sys.platform == "win32" or (sys.platform == "linux" and platform.machine() == "x86_64")
+_PACKAGE = "onnxruntime-gpu" if _HAS_CUDA_BUILD else "onnxruntime"  # as pyproject.toml has it
 # The smallest graph that shows whether CUDA multiplies doubles: y = x (1, 2) times ones (2, 1); see its test.
 PROBE_GRAPH = (
     "2nae|3K0qccnSe`5&?N422EjfO?7M%0dOiC2m%NJ5DP*9cS;Zd000000PsHm000000PsIr6AA%%5)KLs2n!Mj3IYfL3IYfMViO7h"
     "c@ho^3<wJn2nqrS0SW>L0YU@{01y!"
 )
+
+
+_muting = threading.Lock()  # standard streams are those of the whole process
 
 
 class SessionMaker:
@@ -47,9 +54,13 @@ class SessionMaker:
     ------
     MissingDependencyError
         When CUDA is asked for and does not work, or onnxruntime is not installed.
+    DeviceError
+        When there is no such device.
     """
 
     def __init__(self, *, device: Device = "auto", threads: int | None = None) -> None:
+        if device not in get_args(Device):
+            raise DeviceError(f"device {device!r} is unknown; take one of {', '.join(get_args(Device))}")
         self._runtime = _import_runtime()
         obstacle = "the CPU was asked for" if device == "cpu" else _cuda_obstacle(self._runtime)
         if device == "cuda" and obstacle:
@@ -61,8 +72,7 @@ class SessionMaker:
         self.name = "onnxruntime-cpu" if obstacle else "onnxruntime-cuda"
         self._providers = ["CPUExecutionProvider"] if obstacle else _cuda_providers()
         self._options = self._runtime.SessionOptions()
-        # Its errors are also raised, and then told in one line.
-        self._options.log_severity_level = _ERRORS_ONLY if obstacle else _FATAL_ONLY
+        self._options.log_severity_level = _FATAL_ONLY  # errors are raised too, and then told in one line
         self._options.intra_op_num_threads = threads or 0
         # Between calls the codec works in NumPy; threads spinning meanwhile would take its cores.
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -74,10 +84,10 @@ class SessionMaker:
 
 def _import_runtime() -> Any:
     try:
-        with _muted():
+        with contextlib.nullcontext() if "onnxruntime" in sys.modules else _muted():
             import onnxruntime
     except ImportError as error:
-        raise MissingDependencyError(f"onnxruntime cannot be imported ({error}); pip install onnxruntime") from None
+        raise MissingDependencyError(f"onnxruntime cannot be imported ({error}); pip install {_PACKAGE}") from None
     return onnxruntime
 
 
@@ -111,7 +121,7 @@ def _cuda_obstacle(runtime: Any) -> str | None:
 @contextlib.contextmanager
 def _muted() -> Iterator[None]:
     """Keep onnxruntime from talking: it logs to file descriptor 2 on import, prints, and warns, whatever it is told."""
-    with contextlib.ExitStack() as stack:
+    with _muting, contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings(action="ignore"))
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.enter_context(contextlib.redirect_stderr(io.StringIO()))

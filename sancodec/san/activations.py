@@ -71,6 +71,9 @@ class Activation:
             raise InvalidSignalError(f"border_tolerance must be 0 or more, not {self.border_tolerance!r}")
         if self.border_tolerance and self.name != EXTREMA:
             raise InvalidSignalError(f"{self.name} takes no border_tolerance, but {self.border_tolerance!r} was given")
+        for given in filter(None, (SPARSITY[self.name], "border_tolerance")):
+            # Integers of NumPy would wrap around, and cannot be exported.
+            object.__setattr__(self, given, int(getattr(self, given)))
 
     @property
     def sparsity(self) -> int:
@@ -144,8 +147,9 @@ def topk_absolutes(similarity: NDArray[Any], *, k: int, n_dims: int) -> NDArray[
     Raises
     ------
     InvalidSignalError
-        When k is out of range or the similarities have too few axes.
+        When k is out of range, or the similarities are no floats or have too few axes.
     """
+    _check_floats(similarity)
     Activation(TOPK, k=k).check(map_shape(similarity.shape, n_dims=n_dims))
     rows = _rows(similarity, n_dims)
     return _kept(similarity, _order(rows)[:, :k], rows)
@@ -169,8 +173,9 @@ def extrema_pool_indices(similarity: NDArray[Any], *, pool_size: int, n_dims: in
     Raises
     ------
     InvalidSignalError
-        When the pool is longer than the map or the similarities have too few axes.
+        When the pool is longer than the map, or the similarities are no floats or have too few axes.
     """
+    _check_floats(similarity)
     shape = map_shape(similarity.shape, n_dims=n_dims)
     Activation(POOL, pool_size=pool_size).check(shape)
     rows = _rows(similarity, n_dims)
@@ -209,8 +214,9 @@ def extrema(
     Raises
     ------
     InvalidSignalError
-        When the distance is below 1, the tolerance is negative or the similarities have too few axes.
+        When the distance is below 1, the tolerance is negative, or the similarities are no floats or have too few axes.
     """
+    _check_floats(similarity)
     activation = Activation(
         EXTREMA, minimum_extrema_distance=minimum_extrema_distance, border_tolerance=border_tolerance
     )
@@ -228,6 +234,11 @@ def extrema(
         kept |= highest
         remaining[_largest_within(highest, reach)] = 0
     return np.where(kept.reshape(similarity.shape), similarity, np.zeros((), similarity.dtype))
+
+
+def _check_floats(similarity: NDArray[Any]) -> None:
+    if similarity.dtype.kind != "f":
+        raise InvalidSignalError(f"similarities are {similarity.dtype}; floats are needed")
 
 
 def map_shape(shape: tuple[int, ...], *, n_dims: int) -> tuple[int, ...]:

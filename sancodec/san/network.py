@@ -128,12 +128,22 @@ class SparselyActivatedNetwork:
         return Decomposition(tuple(similarities), tuple(maps), tuple(partials), reconstruction)
 
     def reconstruct(self, activation_maps: Sequence[NDArray[Any]]) -> NDArray[Any]:
-        """x̂ from activation maps alone: what a decoder does. Equation 17 of arXiv:1907.06592."""
+        """x̂ from activation maps alone: what a decoder does. Equation 17 of arXiv:1907.06592.
+
+        Raises
+        ------
+        InvalidSignalError
+            When there are not as many maps as kernels, all of one shape that the kernels fit into.
+        """
         if len(activation_maps) != len(self.kernels):
             raise InvalidSignalError(f"{len(activation_maps)} activation maps for {len(self.kernels)} kernels")
+        shapes = {each.shape for each in activation_maps}
+        if len(shapes) > 1:
+            raise InvalidSignalError(f"activation maps have shapes {sorted(shapes)}; all need the same")
+        maps = [each if each.dtype in (np.float32, np.float64) else each.astype(np.float64) for each in activation_maps]
+        check_signals(maps[0].shape, [kernel.shape for kernel in self.kernels], self.activations)
         total: NDArray[Any] = sum(
-            correlate(each, kernel.astype(each.dtype))
-            for each, kernel in zip(activation_maps, self.kernels, strict=True)
+            correlate(each, kernel.astype(each.dtype)) for each, kernel in zip(maps, self.kernels, strict=True)
         )  # type: ignore[assignment]
         return total
 

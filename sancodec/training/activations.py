@@ -77,14 +77,14 @@ def extrema(
     ranks = torch.zeros_like(order, dtype=torch.float64).scatter(1, order, places.expand(order.shape))
     remaining = torch.where(_candidates(maps), ranks.reshape(maps.shape), 0.0)
     reach = activation.suppression_distance
-    if not torch.compiler.is_compiling():
+    if not torch.compiler.is_exporting():
         reach = min(reach, max(maps.shape[1:]))
     return _where(_first_within(remaining, reach), similarity)
 
 
 def _check(activation: Activation, similarity: torch.Tensor, n_dims: int) -> None:
     # A graph that is being exported has no shape yet.
-    if not torch.compiler.is_compiling():
+    if not torch.compiler.is_exporting():
         activation.check(map_shape(tuple(similarity.shape), n_dims=n_dims))
 
 
@@ -119,7 +119,7 @@ def _first_within(ranks: torch.Tensor, reach: int) -> torch.Tensor:
     """Which elements the greedy order keeps: those of highest rank first, each removing all others within reach."""
 
     def some_remain(remaining: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        return remaining.any()
+        return (remaining > 0).sum() > 0  # not any(), which ONNX finds true of no elements
 
     def keep_highest(remaining: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # Whoever ranks highest within reach is kept by the greedy order too, whatever happens elsewhere.
@@ -128,7 +128,7 @@ def _first_within(ranks: torch.Tensor, reach: int) -> torch.Tensor:
         return torch.where(near, 0.0, remaining), kept | highest
 
     state = ranks, torch.zeros_like(ranks, dtype=torch.bool)
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_exporting():
         from torch._higher_order_ops import while_loop
 
         _, kept = while_loop(some_remain, keep_highest, state)  # type: ignore[no-untyped-call]

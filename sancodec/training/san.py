@@ -82,7 +82,7 @@ class SAN(torch.nn.Module):
     def decompose(self, signals: torch.Tensor) -> Decomposition[torch.Tensor]:
         """Similarities, activation maps, partial reconstructions and their sum; errors are those of ``forward``."""
         # A graph that is being exported has neither a shape nor samples yet.
-        if not torch.compiler.is_compiling():
+        if not torch.compiler.is_exporting():
             self._check(signals)
         similarities, maps, partials = [], [], []
         for kernel, activation in zip(self.kernels, self.activations, strict=True):
@@ -96,7 +96,9 @@ class SAN(torch.nn.Module):
 
     def network(self) -> SparselyActivatedNetwork:
         """The same network for inference without torch, with a copy of the kernels."""
-        kernels = tuple(np.array(kernel.detach().cpu().numpy()) for kernel in self.kernels)
+        # NumPy has no bfloat16; its values are exact in float32.
+        whole = (kernel.float() if kernel.dtype == torch.bfloat16 else kernel for kernel in self.kernels)
+        kernels = tuple(np.array(kernel.detach().cpu().numpy()) for kernel in whole)
         return SparselyActivatedNetwork(kernels, self.activations)
 
     def _check(self, signals: torch.Tensor) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import json
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 OPSET = 18
 _AXES = ("sample",), ("row", "column")
+_KNOWN_TO_EXPORT = "2.13"
 _KIND = "sparsely activated network"
 
 
@@ -77,9 +79,11 @@ def san_graph(module: SAN) -> bytes:
                 dynamic_shapes=(free,),
             )
         except torch.onnx.errors.OnnxExporterError as error:
+            if torch.torch_version.TorchVersion(torch.__version__) >= _KNOWN_TO_EXPORT:
+                raise
             raise MissingDependencyError(
                 f"torch {torch.__version__} cannot export this network ({type(error).__name__}); "
-                "pip install 'torch>=2.13'"
+                f"pip install 'torch>={_KNOWN_TO_EXPORT}'"
             ) from error
     assert program is not None
     model = program.model_proto
@@ -119,8 +123,9 @@ def _minimum_length(module: SAN) -> int:
 
 def _example_lengths(module: SAN) -> list[int]:
     """Long enough for everything, and different, so that no length is taken for a constant or for another one."""
-    most = max([_minimum_length(module), *(each.sparsity for each in module.activations if each.name == TOPK)])
-    return [2 * most + 5 + 4 * axis for axis in range(module.n_dims)]
+    most = max([1, *(each.sparsity for each in module.activations if each.name == TOPK)])
+    each_axis = max(_minimum_length(module), math.ceil(most ** (1 / module.n_dims)))
+    return [2 * each_axis + 5 + 4 * axis for axis in range(module.n_dims)]
 
 
 def _describe(model: onnx.ModelProto, module: SAN) -> None:

@@ -1,5 +1,8 @@
 import io
+import multiprocessing
+import os
 import struct
+import warnings
 from fractions import Fraction
 
 import numpy as np
@@ -205,3 +208,26 @@ def test_a_damaged_chunk_costs_only_itself(long_ecg):
 def test_what_is_no_binary_file_is_refused(file, words):
     with pytest.raises(InvalidSignalError, match=words):
         sancodec.open(file)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("level", [1, 5, 9])
+def test_a_forked_process_reads_what_its_parent_has_opened(level):
+    samples = np.cumsum(np.random.default_rng(0).integers(-9, 10, (2, 20_000)), axis=1)
+    opened = sancodec.open(io.BytesIO(sancodec.compress(samples, sampling_rate_hz=360, level=level, chunk_s=25.0)))
+    before = opened[0, 0:20_000]
+    script_end, child_end = multiprocessing.Pipe()
+
+    def read():
+        child_end.send(bool(np.array_equal(opened[0, 0:20_000], before)))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of forking with threads, which is what is tested
+        child = multiprocessing.get_context("fork").Process(target=read)
+        child.start()
+    try:
+        assert script_end.poll(60), "the child hangs"
+        assert script_end.recv()
+    finally:
+        child.kill()
+        child.join()

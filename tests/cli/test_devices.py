@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,22 @@ def test_auto_falls_back_to_the_cpu_and_says_so_once(run: Run, record: Path, wit
     assert run("decompress", "100_10s.san", "other.san", "-o", ".", "-f", "--device", "auto").err == note
     options._opened.cache_clear()
     assert run("verify", "100_10s.san", "--device", "auto", "-q").err == ""
+
+
+def test_auto_without_onnxruntime_takes_numpy(run: Run, record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    found = run("compress", record, "--device", "auto")
+    assert found.status == 0
+    assert "sancodec: note: CUDA does not work here (onnxruntime cannot be imported" in found.err
+    assert found.err.count("\n") == 1
+    found = run("verify", "100_10s.san", "--device", "auto", "--engine", "onnx")
+    assert found.status == 1
+    assert found.err.startswith("sancodec: error: onnxruntime cannot be imported")
+
+
+def test_numpy_computes_where_auto_falls_back(without_cuda: None) -> None:
+    assert options.Transform(None, "auto").engine(quiet=True).name == "numpy"
+    assert options.Transform("onnx", "auto").engine(quiet=True).name == "onnxruntime-cpu"
 
 
 @pytest.mark.parametrize("engine", [(), ("--engine", "onnx")])

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from sancodec.errors import InvalidSignalError
 from sancodec.export.batches import Batches
 
 
@@ -107,3 +108,66 @@ def test_many_threads_get_what_they_asked_for():
         results = list(pool.map(lambda rows: doubled(batches, run, rows), calls))
     assert all(np.array_equal(result, 2 * rows) for result, rows in zip(results, calls, strict=True))
     assert sum(run.rows) == sum(map(len, calls))
+
+
+def test_calls_of_other_runs_are_not_mixed():
+    batches, doubled_run = Batches(max_samples=1000), Doubled()
+
+    def halved(inputs, outputs):
+        outputs[0][:] = inputs[0] / 2
+
+    doubled_run.is_held.clear()
+    with ThreadPoolExecutor(4) as pool:
+        begun = pool.submit(doubled, batches, doubled_run, np.ones((1, 10)))
+        assert doubled_run.has_begun.wait(30)
+        waiting = [pool.submit(doubled, batches, run, np.ones((2, 10))) for run in (halved, doubled_run, halved)]
+        while len(batches._waiting) < 3:
+            pass
+        doubled_run.is_held.set()
+        assert [each.result()[0, 0] for each in (begun, *waiting)] == [2.0, 0.5, 2.0, 0.5]
+
+
+def test_who_is_interrupted_leaves_the_others_to_run_for_themselves():
+    batches, run = Batches(max_samples=1000), Doubled()
+    interrupted = []
+
+    def interrupting(inputs, outputs):
+        run(inputs, outputs)
+        if len(inputs[0]) > 1 and not interrupted:
+            interrupted.append(threading.get_ident())
+            outputs[0][:] = -1
+            raise KeyboardInterrupt
+
+    results = while_one_runs(batches, run, np.ones((1, 10)), [])  # warm, nothing waits
+    run.has_begun.clear()
+    run.is_held.clear()
+    found = {}
+
+    def call(number):
+        try:
+            found[number] = doubled(batches, interrupting, np.full((number, 10), float(number)))
+        except KeyboardInterrupt:
+            found[number] = None
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in (1, 2, 3, 4)]
+    threads[0].start()
+    assert run.has_begun.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while len(batches._waiting) < 3:
+        pass
+    run.is_held.set()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 1
+    assert sum(each is None for each in found.values()) == 1
+    assert all(each is None or np.array_equal(each, np.full((n, 10), 2.0 * n)) for n, each in found.items())
+    assert not batches._waiting
+
+
+def test_arrays_of_unequal_rows_are_refused_before_they_meet_others():
+    batches, run = Batches(max_samples=1000), Doubled()
+    with pytest.raises(InvalidSignalError, match=r"arrays of \[1, 2\] rows"):
+        batches(run, [np.ones((2, 10)), np.ones((1, 10))], [np.ones((2, 10))], samples_per_row=10)
+    assert not run.rows
+    assert not batches._waiting

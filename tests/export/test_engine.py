@@ -55,22 +55,33 @@ def test_empty_input_gives_empty_output(shipped, cpu, lapped, random_signals, ra
     assert cpu.synthesise(lapped, amplitudes).shape == (n_signals, n_periods * lapped.period)
 
 
-def test_small_batches_and_shared_engines_give_the_same(shipped, lapped, random_signals, random_amplitudes):
+def test_small_batches_and_shared_engines_give_the_same(
+    shipped, lapped, random_signals, random_amplitudes, monkeypatch
+):
     whole, cut = OnnxEngine(device="cpu"), OnnxEngine(device="cpu", batch_samples=3 * lapped.period)
     signals, amplitudes = random_signals(lapped, 7, 2), random_amplitudes(lapped, 7, 2)
+    sizes, bound = [], engine_module._bound
+
+    def noting(session, name):
+        run = bound(session, name)
+        return lambda inputs, outputs: (sizes.append(len(inputs[0])), run(inputs, outputs))
+
+    monkeypatch.setattr(engine_module, "_bound", noting)
     with ThreadPoolExecutor(4) as pool:
         similarities = list(pool.map(lambda _: cut.similarity(lapped, signals), range(6)))
         sums = list(pool.map(lambda _: cut.synthesise(lapped, amplitudes), range(6)))
+    assert sizes == 84 * [1]
     for maps in similarities:
         for each, reference in zip(maps, whole.similarity(lapped, signals), strict=True):
             np.testing.assert_allclose(each, reference, rtol=1e-5, atol=1e-2)
     assert all(np.array_equal(each, transform.synthesise(lapped, amplitudes)) for each in sums)
 
 
-def test_a_device_that_fails_is_told_in_one_line(shipped, cpu, lapped, random_amplitudes, monkeypatch):
+def test_a_device_that_fails_is_told_in_one_line(shipped, cpu, lapped, random_amplitudes, monkeypatch, capfd):
     amplitudes = random_amplitudes(lapped, 1, 2)
-    with pytest.raises(DeviceError, match=r"^onnxruntime-cpu fails \(.+\); take device 'cpu', or smaller batches$"):
+    with pytest.raises(DeviceError, match=r"^onnxruntime-cpu fails \(.+\); take smaller batches, or NumPy$"):
         cpu.synthesise(lapped, [*amplitudes[:-1], amplitudes[-1][:, :-1]])
+    assert capfd.readouterr() == ("", "")
 
     def full(graph):
         raise RuntimeError("CUDA failure 2: out of memory\nmore")
@@ -79,6 +90,63 @@ def test_a_device_that_fails_is_told_in_one_line(shipped, cpu, lapped, random_am
     with pytest.raises(DeviceError, match=r"fails \(CUDA failure 2: out of memory\); take") as caught:
         cpu.similarity(lapped, np.ones((1, lapped.period), np.float32))
     assert "\n" not in str(caught.value)
+
+
+def test_other_types_and_orders_of_bytes_are_taken(shipped, cpu, lapped, random_signals, random_amplitudes):
+    signals, amplitudes = random_signals(lapped, 2, 2), random_amplitudes(lapped, 2, 2)
+    expected = cpu.similarity(lapped, signals)
+    for given in (signals.astype(">f4"), signals.astype(np.float64)):
+        assert all(map(np.array_equal, cpu.similarity(lapped, given), expected))
+    for kind in (">f8", "i8"):
+        found = cpu.synthesise(lapped, [maps.astype(kind) for maps in amplitudes])
+        assert np.array_equal(found, transform.synthesise(lapped, amplitudes))
+
+
+@pytest.mark.parametrize("device", ["CUDA", "gpu", "", None])
+def test_an_unknown_device_is_refused(device):
+    with pytest.raises(DeviceError, match="is unknown; take one of auto, cpu, cuda"):
+        OnnxEngine(device=device)
+
+
+def test_cuda_computes_without_tf32():
+    ((name, options), fallback) = sessions._cuda_providers()
+    assert (name, options["use_tf32"], fallback) == ("CUDAExecutionProvider", "0", "CPUExecutionProvider")
+
+
+def test_a_device_that_multiplies_wrongly_is_not_used(monkeypatch):
+    class Session:
+        def get_providers(self):
+            return ["CUDAExecutionProvider"]
+
+        def run(self, names, feeds):
+            return [np.array([[2.0**40]])]
+
+    class Runtime:
+        def get_available_providers(self):
+            return ["CUDAExecutionProvider"]
+
+        def InferenceSession(self, content, providers):  # noqa: N802
+            return Session()
+
+    monkeypatch.setattr(sessions.ctypes, "CDLL", lambda name: None)
+    assert sessions._cuda_obstacle(Runtime()) == "CUDA gives a wrong product"
+
+
+def test_engines_made_at_once_leave_the_streams_as_they_were():
+    script = """
+import os, sys, threading
+before = sys.stdout, sys.stderr, os.fstat(2).st_ino
+from sancodec.export.engine import OnnxEngine
+threads = [threading.Thread(target=OnnxEngine, kwargs={"device": "auto"}) for _ in range(6)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert (sys.stdout, sys.stderr, os.fstat(2).st_ino) == before
+print("told", file=sys.stderr)
+"""
+    finished = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "told\n")
 
 
 def test_session_is_made_once_per_model_and_graph(shipped, cpu, lapped, random_signals, random_amplitudes, monkeypatch):

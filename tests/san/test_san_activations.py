@@ -189,3 +189,21 @@ def test_a_pool_longer_than_the_map_is_refused():
 def test_arrays_without_maps_are_refused(shape, n_dims, message):
     with pytest.raises(InvalidSignalError, match=message):
         extrema(np.zeros(shape), minimum_extrema_distance=1, n_dims=n_dims)
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "i8", "?"])
+def test_similarities_that_are_no_floats_are_refused(kind):
+    for function, parameters in (
+        (topk_absolutes, {"k": 1}),
+        (extrema_pool_indices, {"pool_size": 1}),
+        (extrema, {"minimum_extrema_distance": 1}),
+    ):
+        with pytest.raises(InvalidSignalError, match=r"similarities are .*; floats are needed"):
+            function(np.zeros(9, kind), n_dims=1, **parameters)
+
+
+def test_integers_of_numpy_are_taken_as_integers():
+    activation = Activation("extrema", minimum_extrema_distance=np.uint8(2), border_tolerance=np.uint8(3))
+    assert activation.suppression_distance == 1
+    assert activation == Activation("extrema", minimum_extrema_distance=2, border_tolerance=3)
+    assert all(type(value) is int for value in activation.parameters().values())

@@ -125,6 +125,13 @@ def test_activations_that_do_not_fit_the_window_are_refused():
 def test_maps_of_other_kernels_are_refused():
     with pytest.raises(InvalidSignalError, match="2 activation maps for 1 kernels"):
         network([1.0]).reconstruct([np.zeros(3)] * 2)
+    with pytest.raises(InvalidSignalError, match=r"activation maps have shapes \[\(1, 4\), \(3, 4\)\]"):
+        network([1.0], [2.0]).reconstruct([np.zeros((1, 4)), np.zeros((3, 4))])
+
+
+def test_maps_of_integers_are_taken_as_floats():
+    san = network([0.5, 0.25, 0.5])
+    assert san.reconstruct([np.array([0, 4, 0, 0], np.int16)]).tolist() == [2.0, 1.0, 2.0, 0.0]
 
 
 def test_inference_loads_no_torch():

@@ -108,6 +108,18 @@ def test_a_network_of_doubles_becomes_one_of_singles():
 
 
 @BOTH
+def test_an_empty_batch_gives_empty_maps(n_dims):
+    found, expected = both(n_dims, torch.zeros(0, 1, *LENGTHS[n_dims][1]))
+    assert [each.shape for each in found] == [each.shape for each in expected]
+
+
+def test_many_elements_of_an_image_need_no_huge_example():
+    content = san_graph(SAN([3], [Activation("topk_absolutes", k=26214)], n_dims=2))
+    (found,) = session_of(content).run(["activation_map_0"], {"signals": torch.rand(1, 1, 170, 160).numpy()})
+    assert np.count_nonzero(found) == 26214
+
+
+@BOTH
 def test_the_graph_says_what_it_is(n_dims):
     model = onnx.load_from_string(graph(n_dims))
     onnx.checker.check_model(model, full_check=True)
@@ -182,5 +194,15 @@ def test_a_torch_that_cannot_export_is_named(monkeypatch):
         raise torch.onnx.errors.OnnxExporterError("no loops")
 
     monkeypatch.setattr(san_onnx.torch.onnx, "export", refuse)
+    monkeypatch.setattr(san_onnx.torch, "__version__", "2.9.1")
     with pytest.raises(MissingDependencyError, match=r"^torch .* cannot export .*; pip install 'torch>=2.13'$"):
+        san_graph(SAN([3], [ALL[0]], n_dims=1))
+
+
+def test_an_error_of_a_torch_that_should_export_is_not_hidden(monkeypatch):
+    def refuse(*_, **__):
+        raise torch.onnx.errors.OnnxExporterError("something else")
+
+    monkeypatch.setattr(san_onnx.torch.onnx, "export", refuse)
+    with pytest.raises(torch.onnx.errors.OnnxExporterError, match="something else"):
         san_graph(SAN([3], [ALL[0]], n_dims=1))

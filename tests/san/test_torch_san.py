@@ -130,3 +130,16 @@ def test_more_activations_than_a_map_has_elements_are_refused():
 def test_modules_that_make_no_sense_are_refused(sizes, activations, n_dims, message):
     with pytest.raises(InvalidSignalError, match=message):
         SAN(sizes, activations, n_dims=n_dims)
+
+
+def test_a_compiled_network_refuses_what_it_always_refuses():
+    compiled = torch.compile(SAN([5], [IDENTITY], n_dims=1), backend="eager")
+    assert compiled(torch.ones(2, 1, 9)).shape == (2, 1, 9)
+    with pytest.raises(InvalidSignalError, match="NaN or infinite"):
+        compiled(torch.full((2, 1, 9), float("nan")))
+    with pytest.raises(InvalidSignalError, match="shorter than the kernel"):
+        compiled(torch.ones(2, 1, 3))
+
+
+def test_a_network_of_bfloat16_has_a_twin():
+    assert SAN([5], [IDENTITY], n_dims=1).to(torch.bfloat16).network().kernels[0].dtype == np.float32
