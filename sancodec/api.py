@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sancodec.codec.decoder import RecordingReader
 from sancodec.codec.encoder import AUTO, Summary, encode_recording
+from sancodec.codec.given_kernels import GivenKernels
 from sancodec.codec.kernels import Model
 from sancodec.codec.models import shipped_model, shipped_names
 from sancodec.codec.open_recording import OpenRecording
@@ -51,6 +52,7 @@ def compress(
     chunk_s: float | str | None = AUTO,
     models: tuple[Model, ...] | None = None,
     embed_models: bool = False,
+    beat_kernels: GivenKernels | None = None,
     engine: Engine | None = None,
     threads: int | None = None,
 ) -> bytes:
@@ -86,6 +88,9 @@ def compress(
         Banks to choose from; those that ship by default.
     embed_models
         Carry the banks inside the container.
+    beat_kernels
+        Kernels of a trained network for the beat layer, in the place of those that are learned from each channel; the
+        container carries them, in 12 bits a position or less, and needs no network to be decoded.
     threads
         One per processor by default; the bytes do not depend on it.
 
@@ -124,6 +129,7 @@ def compress(
         chunk_s=chunk_s,
         models=models,
         embed_models=embed_models,
+        beat_kernels=beat_kernels,
         engine=engine,
         threads=threads,
     )
@@ -145,6 +151,7 @@ def compress_to(
     chunk_s: float | str | None = AUTO,
     models: tuple[Model, ...] | None = None,
     embed_models: bool = False,
+    beat_kernels: GivenKernels | None = None,
     engine: Engine | None = None,
     threads: int | None = None,
     on_progress: Callable[[float], None] | None = None,
@@ -168,6 +175,7 @@ def compress_to(
         models=shipped_models() if models is None else models,
         embed_models=embed_models,
         engine=engine or default_engine(),
+        given=beat_kernels,
         threads=threads,
         on_progress=on_progress,
     )

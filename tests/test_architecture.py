@@ -23,7 +23,7 @@ ALLOWED = {
     "cli": {"errors", "codec", "export", "datasets", "san", "api", "training", "__init__"},
 }
 # Only the commands that train or make a choice of models may reach training.
-TRAINING_COMMANDS = {"train.py", "select.py"}
+TRAINING_COMMANDS = {"train.py", "train_san.py", "select.py", "san_options.py"}
 HEAVY = ["torch", "onnx", "onnxruntime", "matplotlib", "pandas", "dask", "scipy", "wfdb", "pywt", "soundfile"]
 
 

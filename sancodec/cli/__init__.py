@@ -20,7 +20,8 @@ _COMMANDS = {
     "compare": ("sancodec.cli.compare", "Tell what was lost."),
     "models": ("sancodec.cli.models", "List the kernel models that ship."),
     "export": ("sancodec.cli.export", "Write or check a deployment kit of ONNX graphs."),
-    "train": ("sancodec.cli.train", "Train kernel models (needs the train extra)."),
+    "train": ("sancodec.cli.train", "Train kernel models and networks (needs the train extra)."),
+    "select": ("sancodec.cli.select", "Train networks of many kinds and keep the best (needs the train extra)."),
 }
 
 

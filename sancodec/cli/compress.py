@@ -156,6 +156,7 @@ def command(
         refuse_terminal(force=force)
 
     engine = transform.engine(quiet=quiet)
+    banks, given = options.kernels_of(model_names)
 
     def one(name: str) -> None:
         from sancodec.api import shipped_models
@@ -190,9 +191,10 @@ def command(
                 promises=promises,
                 level=level,
                 chunk_s=chunk_s,
-                models=options.models_of(model_names) or shipped_models(),
-                embed_models=embed_model or bool(model_names),
+                models=banks or shipped_models(),
+                embed_models=embed_model or bool(banks),
                 engine=engine,
+                given=given,
                 threads=threads,
                 on_progress=lambda done: report(_ENCODING_SHARE * done),
             )

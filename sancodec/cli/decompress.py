@@ -109,11 +109,11 @@ def command(
     if start_s is not None and end_s is not None and start_s >= end_s:
         raise click.UsageError("--end is not after --start")
 
-    engine = transform.engine(quiet=quiet)
+    engine, models = transform.engine(quiet=quiet), options.models_of(model_names)
 
     def one(name: str) -> None:
         with open_container(name) as file, _hint(file, is_salvage), progress(shown(name), quiet=quiet) as report:
-            reader = _reader(file, engine, options.models_of(model_names), threads, is_salvage=is_salvage)
+            reader = _reader(file, engine, models, threads, is_salvage=is_salvage)
             excerpt = excerpt_of(reader.header, start_s=start_s, end_s=end_s, names=channels)
             options.tell_if_slow(excerpt, quiet=quiet)
             pieces = pieces_of(reader, excerpt, report)

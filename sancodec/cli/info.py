@@ -45,12 +45,14 @@ def command(inputs: tuple[str, ...], is_engine: bool, model_names: tuple[str, ..
     if not inputs:
         raise click.UsageError("Missing argument 'FILE...'.")
 
+    models = options.models_of(model_names)
+
     def one(name: str) -> None:
         from sancodec.api import default_engine
         from sancodec.codec.decoder import RecordingReader
 
         with open_container(name) as file:
-            reader = RecordingReader(file, engine=default_engine(), models=options.models_of(model_names))
+            reader = RecordingReader(file, engine=default_engine(), models=models)
             content = describe(shown(name), reader)
         if as_json:
             write_json(content)

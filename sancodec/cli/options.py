@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 if TYPE_CHECKING:
+    from sancodec.codec.given_kernels import GivenKernels
     from sancodec.codec.kernels import Model
     from sancodec.codec.recording import RecordingDescription
     from sancodec.codec.synthesis import Engine
@@ -106,7 +107,43 @@ def models_of(names: tuple[str, ...]) -> tuple[Model, ...]:
     """The models that ``--model`` names; none where it was not given."""
     from sancodec.codec.models import load_model
 
+    for name in names:
+        if _is_network(name):
+            raise click.UsageError(
+                f"--model {name}: networks are for compressing; a file carries what it needs of them"
+            )
     return tuple(load_model(name) for name in names)
+
+
+def kernels_of(names: tuple[str, ...]) -> tuple[tuple[Model, ...], GivenKernels | None]:
+    """The banks that ``--model`` names, none where it names none, and the beat kernels of a network among them.
+
+    Raises
+    ------
+    InvalidSignalError, FormatError
+    """
+    networks = [name for name in names if _is_network(name)]
+    if not networks:
+        return models_of(names), None
+    if len(networks) > 1:
+        raise click.UsageError(f"--model {networks[1]}: one network at a time gives the kernels of beats")
+    from sancodec.errors import InvalidSignalError
+    from sancodec.san.beat_kernels import beat_kernels
+    from sancodec.san.model_file import load_san_model
+
+    try:
+        given = beat_kernels(load_san_model(networks[0]))
+    except InvalidSignalError as error:
+        raise InvalidSignalError(str(error) if networks[0] in str(error) else f"{networks[0]}: {error}") from None
+    return models_of(tuple(name for name in names if name not in networks)), given
+
+
+def _is_network(name: str) -> bool:
+    try:
+        with open(name, "rb") as file:
+            return file.read(4) == b"SANN"
+    except OSError:
+        return False
 
 
 def tell_if_slow(recording: RecordingDescription, *, quiet: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from sancodec.cli import train_san
 from sancodec.cli.files import new_file
 from sancodec.cli.inputs import read_recording
 from sancodec.errors import InvalidSignalError, MissingDependencyError, SancodecError
@@ -33,7 +34,10 @@ _exclude = click.option(
 
 @click.group("train")
 def command() -> None:
-    """Train kernel models (needs the train extra)."""
+    """Train kernel models and networks (needs the train extra)."""
+
+
+command.add_command(train_san.command)
 
 
 @command.command("bank")

@@ -47,13 +47,13 @@ def command(
     if inputs.count("-") > 1:
         raise click.UsageError("- is standard input, which can be read once only")
 
-    engine = transform.engine(quiet=quiet)
+    engine, models = transform.engine(quiet=quiet), options.models_of(model_names)
 
     def one(name: str) -> None:
         with open_container(name) as file, progress(shown(name), quiet=quiet) as report:
             from sancodec.codec.decoder import RecordingReader
 
-            reader = RecordingReader(file, engine=engine, models=options.models_of(model_names))
+            reader = RecordingReader(file, engine=engine, models=models)
             damaged = damaged_chunks(reader, report)
             end_error = _end_error(reader)
             n_chunks = reader.header.n_chunks

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sancodec.codec.beats import BeatKernels, Events
 from sancodec.codec.chunks import Part, parts_of
 from sancodec.codec.event_stream import NO_EXCEPTIONS, Exceptions
+from sancodec.codec.given_kernels import GivenKernels
 from sancodec.codec.kernels import Model
 from sancodec.codec.missing import filled, mask_of, missing_runs
 from sancodec.codec.quantiser import Quantised
@@ -230,6 +231,8 @@ class ChannelJob:
         Where it is given, nothing is tried again.
     noise
         Of a channel whose samples are bounded: root mean square of what a prediction leaves, in stored units.
+    given
+        Kernels of the beat layer; None where they are learned from the channel.
     """
 
     channel: PreparedChannel
@@ -241,6 +244,7 @@ class ChannelJob:
     engine: Engine
     hint: Hint | None = None
     noise: float = 0.0
+    given: GivenKernels | None = None
 
     @property
     def parts(self) -> list[Part]:

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from sancodec.codec.channel import EncoderSettings, Hint
 from sancodec.codec.container import ContainerWriter, SectionType
+from sancodec.codec.given_kernels import GivenKernels
 from sancodec.codec.header import (
     CODER_CLASS,
     CODER_MIXED,
@@ -109,6 +110,7 @@ def encode_recording(
     models: tuple[Model, ...],
     embed_models: bool,
     engine: Engine,
+    given: GivenKernels | None = None,
     threads: int | None = None,
     on_progress: Progress | None = None,
     segment_samples: int = SEGMENT_SAMPLES,
@@ -123,6 +125,8 @@ def encode_recording(
         Seconds per chunk; None for one chunk, ``"auto"`` to leave it to the encoder.
     models
         Banks to choose from.
+    given
+        Kernels of the beat layer, which are otherwise learned from each channel.
     on_progress
         Called with the fraction done.
     segment_samples
@@ -177,6 +181,7 @@ def encode_recording(
                 engine,
                 pool,
                 hints,
+                given,
             )
             share = share_of(report, first / source.n_frames, (first + 0.9 * (last - first)) / source.n_frames)
             best = smallest_segment(job, models if len(spans) == 1 else named, is_alone=len(spans) == 1, report=share)

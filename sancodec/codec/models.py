@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from sancodec.codec.kernels import Model, decode_model
-from sancodec.errors import InvalidSignalError, ModelMismatchError
+from sancodec.errors import FormatError, InvalidSignalError, ModelMismatchError
 
 SUFFIX = ".sanm"
 _FOLDER = resources.files("sancodec") / "models"
@@ -41,7 +41,10 @@ def load_model(name_or_path: str) -> Model:
         raise InvalidSignalError(
             f"model {name_or_path!r} is neither a file nor one of the shipped models ({', '.join(shipped_names())})"
         )
-    return decode_model(path.read_bytes())
+    try:
+        return decode_model(path.read_bytes())
+    except FormatError as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 def model_by_sha256(digest: bytes, embedded: tuple[Model, ...] = ()) -> Model:

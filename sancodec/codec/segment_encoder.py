@@ -21,6 +21,7 @@ from sancodec.codec.channel import (
 from sancodec.codec.chunk_source import StoredGroup
 from sancodec.codec.chunks import parts_of
 from sancodec.codec.detection import MAX_DETECTION_RATE_HZ, MIN_DETECTION_RATE_HZ, detect_events
+from sancodec.codec.given_kernels import GivenKernels
 from sancodec.codec.group_encoder import GroupJob, encode_group
 from sancodec.codec.header import CODER_MIXED
 from sancodec.codec.kernels import Model
@@ -47,6 +48,8 @@ class SegmentJob:
         Per channel, mean squared deviation of the whole recording's samples; None for those of the segment.
     hints
         Per channel, how it was coded before; None where everything is to be tried.
+    given
+        Kernels of the beat layer; None where they are learned from each channel.
     """
 
     recording: Recording
@@ -59,6 +62,7 @@ class SegmentJob:
     engine: Engine
     pool: ThreadPoolExecutor
     hints: tuple[Hint | None, ...]
+    given: GivenKernels | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,6 +141,7 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
                 job.engine,
                 job.hints[index],
                 0.0 if job.promises[index].max_error_adu is None else noise_scale(target_of(prepared[index])),
+                job.given,
             )
             for index in coded
         }

@@ -82,7 +82,11 @@ def choose(job: ChannelJob, *, prdn: float) -> Choice:
     if hint is not None:
         counts = [hint.n_kernels] if hint.n_kernels else []
     learnt: dict[int, NDArray[np.float32]] = {}
-    if counts and len(group.starts) >= _MIN_EVENTS:
+    if job.given is not None:
+        if counts and len(group.starts):
+            kernels = job.given.fitted(group.filtered[job.index], group.starts, sampling_rate_hz=group.sampling_rate_hz)
+            learnt[len(kernels)] = kernels
+    elif counts and len(group.starts) >= _MIN_EVENTS:
         before = beats.kernel_geometry(group.sampling_rate_hz)[1]
         learnt = beats.learn_kernels(
             group.filtered[job.index], group.starts + before, counts=counts, sampling_rate_hz=group.sampling_rate_hz
