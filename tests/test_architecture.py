@@ -15,16 +15,17 @@ ALLOWED = {
     "codec": {"errors"},
     "export": {"errors", "codec"},
     "san": {"errors", "codec"},
+    "plot": {"errors", "codec", "san"},
     "datasets": {"errors", "codec"},
     "training": {"errors", "codec", "datasets", "san"},
     "api": {"errors", "codec", "export", "datasets"},
     "__init__": {"errors", "codec", "api"},
     "__main__": {"cli"},
-    "cli": {"errors", "codec", "export", "datasets", "san", "api", "training", "__init__"},
+    "cli": {"errors", "codec", "export", "datasets", "san", "plot", "api", "training", "__init__"},
 }
 # Only the commands that train or make a choice of models may reach training.
 TRAINING_COMMANDS = {"train.py", "train_san.py", "select.py", "san_options.py"}
-HEAVY = ["torch", "onnx", "onnxruntime", "matplotlib", "pandas", "dask", "scipy", "wfdb", "pywt", "soundfile"]
+HEAVY = ["torch", "onnx", "onnxruntime", "matplotlib", "plotly", "pandas", "dask", "scipy", "wfdb", "pywt", "soundfile"]
 
 
 def part_of(path):
@@ -128,7 +129,7 @@ def test_importing_the_package_loads_nothing_of_it():
     assert not loaded & {*HEAVY, "numpy", "zstandard", "click"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], [], ["compress", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], [], ["compress", "--help"], ["plot", "--help"]])
 def test_help_loads_neither_numpy_nor_the_codec(arguments):
     loaded = modules_after(
         "import sys, sancodec.cli\n"

@@ -113,6 +113,30 @@ def check_amplitudes(model: Model, amplitudes: list[NDArray[np.float64]]) -> Non
         raise CorruptError(f"an amplitude of {peak:.0f} is too large for exact synthesis with model {model.name!r}")
 
 
+def bank_part(step: Step, bank_sum: NDArray[np.float64]) -> NDArray[np.float64]:
+    """F of section 10.3: what the bank adds to samples, in ``2**-FRACTION_BITS`` stored units.
+
+    Parameters
+    ----------
+    bank_sum
+        As `reconstruct` takes it.
+
+    Returns
+    -------
+    float64 holding integers, of the same shape.
+    """
+    fixed = bank_sum + 2.0 ** (_REDUCTION_BITS - 1)
+    fixed *= 2.0**-_REDUCTION_BITS
+    np.floor(fixed, out=fixed)
+    fixed *= step.mantissa
+    fixed *= 2.0 ** (step.exponent - _STEP_FRACTION_BITS + FRACTION_BITS)
+    fixed += 0.5
+    np.floor(fixed, out=fixed)
+    if fixed.size and max(fixed.max(), -fixed.min()) >= _MAX_SUM:
+        raise CorruptError("a decoded sample lies beyond the exact range")
+    return fixed
+
+
 def reconstruct(
     coding: ChannelCoding, bank_sum: NDArray[np.float64], beat_sum: NDArray[np.int64] | None
 ) -> NDArray[np.int32]:
@@ -125,15 +149,7 @@ def reconstruct(
     beat_sum
         int64, same shape, in ``2**kernels.exponent`` stored units; None without beats.
     """
-    fixed = bank_sum + 2.0 ** (_REDUCTION_BITS - 1)
-    fixed *= 2.0**-_REDUCTION_BITS
-    np.floor(fixed, out=fixed)
-    fixed *= coding.step.mantissa
-    fixed *= 2.0 ** (coding.step.exponent - _STEP_FRACTION_BITS + FRACTION_BITS)
-    fixed += 0.5
-    np.floor(fixed, out=fixed)
-    if fixed.size and max(fixed.max(), -fixed.min()) >= _MAX_SUM:
-        raise CorruptError("a decoded sample lies beyond the exact range")
+    fixed = bank_part(coding.step, bank_sum)
     total = fixed.astype(np.int64)
     if beat_sum is not None:
         total += beat_sum << (coding.kernels.exponent + FRACTION_BITS)

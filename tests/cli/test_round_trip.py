@@ -127,7 +127,7 @@ def test_models_are_listed(run: Run) -> None:
     assert {"ecg360", "sym8", "haar"} <= set(listed)
 
 
-@pytest.mark.parametrize("verb", ["compress", "decompress", "info", "verify", "compare", "models", "train"])
+@pytest.mark.parametrize("verb", ["compress", "decompress", "info", "verify", "compare", "plot", "models", "train"])
 def test_every_verb_has_help(run: Run, verb: str) -> None:
     outcome = run(verb, "--help")
     assert outcome.status == 0
