@@ -5,8 +5,8 @@
 
 A table stands between ``<!-- table FILE KIND -->`` and ``<!-- end table -->``. FILE is in benchmarks/results. KIND is
 one of prdn, max_error, lossless (ratios), over (sancodec over the yardsticks), records (ratios record by record),
-processes, in_process (speed), coder_alone, engines, kit_sizes, kit_speeds, random_access, long_recording and
-environment.
+processes, in_process (speed), coder_alone, engines, kit_sizes, kit_speeds, random_access, long_recording, paper_phi
+and environment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from typing import Any
 
 import environment
 
-DOCUMENTS = (environment.REPOSITORY / "docs" / "benchmarks.md", environment.REPOSITORY / "README.md")
+DOCUMENTS = tuple(
+    environment.REPOSITORY / name for name in ("docs/benchmarks.md", "docs/laboratory.md", "README.md")
+)
 RESULTS = environment.REPOSITORY / "benchmarks" / "results"
 MARKED = re.compile(r"(<!-- table (?P<file>\S+) (?P<kind>\S+) -->\n).*?(<!-- end table -->)", re.DOTALL)
 NOT_MEASURED = "*Not measured yet.*\n"
@@ -238,6 +240,29 @@ def long_recording(result: Result) -> str:
     return _table(header, rows)
 
 
+def paper_phi(result: Result) -> str:
+    """φ̄ by record and activation, of the first seed; the ratio to the published code over all seeds."""
+    rows = []
+    for row in result["rows"]:
+        if row["seed"] == 0:
+            same = [
+                each["ratio"] for each in result["rows"] if all(each[k] == row[k] for k in ("record", "activation"))
+            ]
+            score, size = row["by_test"]["test"], row["by_test"]["kernel_size"]
+            rows.append(
+                [
+                    row["record"],
+                    row["activation"],
+                    f"{score['phi']:.3f} / {score['inverse_ratio']:.3f} / {score['normalised_loss']:.3f} ({size})",
+                    f"{row['published_phi']:.3f} ({row['published_kernel_size']})",
+                    f"{min(same):.3f} to {max(same):.3f}",
+                    f"{row['by_validation']['test']['phi']:.3f}",
+                ]
+            )
+    header = ["record", "activation", "φ̄ / CR⁻¹ / L̃ (kernel size)", "published code", "ratio, seeds", "by validation"]
+    return _table(header, rows)
+
+
 def describe_environment(result: Result) -> str:
     setting = result["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in setting["versions"].items() if version)
@@ -262,6 +287,7 @@ KINDS: dict[str, Callable[[Result], str]] = {
     "kit_speeds": kit_speeds,
     "random_access": random_access,
     "long_recording": long_recording,
+    "paper_phi": paper_phi,
     "environment": describe_environment,
 }
 

@@ -24,7 +24,7 @@ ALLOWED = {
     "cli": {"errors", "codec", "export", "datasets", "san", "plot", "api", "training", "__init__"},
 }
 # Only the commands that train or make a choice of models may reach training.
-TRAINING_COMMANDS = {"train.py", "train_san.py", "select.py", "san_options.py"}
+TRAINING_COMMANDS = {"train.py", "train_san.py", "select.py", "san_options.py", "export.py"}
 HEAVY = ["torch", "onnx", "onnxruntime", "matplotlib", "plotly", "pandas", "dask", "scipy", "wfdb", "pywt", "soundfile"]
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
+from sancodec.cli import options
+
 _DEFAULT_RATE_HZ = 360.0
 
 
 @click.command("export")
 @click.argument("model", required=False)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write; of a network the .onnx file.")
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
@@ -33,11 +35,13 @@ def command(
 ) -> None:
     """Write a deployment kit of a model: ONNX graphs of encoder and decoder, their description, vectors, checksums.
 
-    MODEL is the name of a bank, or a model file. Needs the train extra; a kit needs onnxruntime only.
+    MODEL is the name of a bank, or a model file. Needs the train extra; a kit needs onnxruntime only. A network (.sann)
+    becomes one graph, from signals to reconstruction and activation maps.
 
     \b
     sancodec export ecg360 -o kit
     sancodec export --check kit
+    sancodec export beats.sann -o beats.onnx
     """
     if checked is not None:
         if model is not None or output is not None or rate is not None or force:
@@ -48,6 +52,11 @@ def command(
         raise click.UsageError("a model and -o DIR are needed, or --check DIR")
     if device != "auto":
         raise click.UsageError("--device is for --check")
+    if options.is_network(model):
+        if rate is not None:
+            raise click.UsageError("--rate is for banks; a network has its own")
+        _write_network(model, output, force=force)
+        return
     from sancodec.codec.models import load_model
     from sancodec.export.kit import write_kit
 
@@ -55,6 +64,25 @@ def command(
     rate_hz = rate or float(loaded.metadata.get("sampling_rate_hz", _DEFAULT_RATE_HZ))
     names = write_kit(loaded, output, sampling_rate_hz=rate_hz, force=force)
     click.echo(f"{output}: {', '.join(names)}", err=True)
+
+
+def _write_network(model: str, output: Path, *, force: bool) -> None:
+    from sancodec.cli.files import check_output, new_file
+    from sancodec.cli.san_options import require_torch
+    from sancodec.san.model_file import load_san_model
+
+    if output.is_dir():
+        raise click.UsageError(f"{output} is a folder; a network becomes one file, such as {Path(model).stem}.onnx")
+    loaded = load_san_model(model)
+    check_output(output, force=force)
+    require_torch()
+    from sancodec.training.san import SAN
+    from sancodec.training.san_onnx import san_graph
+
+    content = san_graph(SAN.of(loaded.network))
+    with new_file(output, force=force) as file:
+        file.write(content)
+    click.echo(f"{output}: {len(content)} bytes", err=True)
 
 
 def _check(folder: Path, device: Any) -> None:

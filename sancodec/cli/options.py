@@ -108,7 +108,7 @@ def models_of(names: tuple[str, ...]) -> tuple[Model, ...]:
     from sancodec.codec.models import load_model
 
     for name in names:
-        if _is_network(name):
+        if is_network(name):
             raise click.UsageError(
                 f"--model {name}: networks are for compressing; a file carries what it needs of them"
             )
@@ -122,7 +122,7 @@ def kernels_of(names: tuple[str, ...]) -> tuple[tuple[Model, ...], GivenKernels 
     ------
     InvalidSignalError, FormatError
     """
-    networks = [name for name in names if _is_network(name)]
+    networks = [name for name in names if is_network(name)]
     if not networks:
         return models_of(names), None
     if len(networks) > 1:
@@ -138,7 +138,8 @@ def kernels_of(names: tuple[str, ...]) -> tuple[tuple[Model, ...], GivenKernels 
     return models_of(tuple(name for name in names if name not in networks)), given
 
 
-def _is_network(name: str) -> bool:
+def is_network(name: str) -> bool:
+    """Whether a file is that of a network, by its first bytes."""
     try:
         with open(name, "rb") as file:
             return file.read(4) == b"SANN"

@@ -100,7 +100,7 @@ def encode_coding(segment: SegmentCoding, *, models: tuple[Model, ...]) -> bytes
             write_kernels(writer, coding.kernels)
             if segment.coder != CODER_ZSTD:
                 assert coding.profile is not None
-                _write_profile(writer, coding.profile)
+                write_profile(writer, coding.profile)
         writer.number(int(coding.residual is not None), 1)
         if coding.residual is not None:
             write_residual_coding(writer, coding.residual, segment.coder)
@@ -351,7 +351,7 @@ def _read_kernels(reader: BitReader, length: int) -> BeatKernels:
     return BeatKernels(weights.astype(np.int32), exponent)
 
 
-def _write_profile(writer: BitWriter, profile: Profile) -> None:
+def write_profile(writer: BitWriter, profile: Profile) -> None:
     writer.number(profile.weight_set, 3)
     writer.rice(zigzag(np.diff(profile.scale_codes, prepend=0)))
     has_phases = bool(profile.phase_codes.any())

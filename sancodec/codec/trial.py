@@ -13,10 +13,11 @@ from sancodec.codec.beats import MAX_EXPONENT, Events
 from sancodec.codec.bits import BitWriter
 from sancodec.codec.channel import Cascade, ChannelJob, Choice
 from sancodec.codec.chunks import Part, band_phases, bands_of, base_windows, bridged, phases_of_part
-from sancodec.codec.coding_section import write_kernels
+from sancodec.codec.coding_section import write_kernels, write_profile
 from sancodec.codec.contexts import Profile
 from sancodec.codec.detection import windows_at
 from sancodec.codec.event_stream import write_events
+from sancodec.codec.header import CODER_ZSTD
 from sancodec.codec.kernels import Model
 from sancodec.codec.quantiser import Bands, Quantised
 from sancodec.codec.synthesis import NO_KERNELS
@@ -103,9 +104,11 @@ def choose(job: ChannelJob, *, prdn: float) -> Choice:
     model, costs = job.models[0], {middle: 0.0}
     likely = [model]
     if len(job.models) > 1:
-        likely = sorted(job.models, key=lambda each: _rough_bits(job, each, cascades[middle], step))[:_FINALISTS]
+        likely = sorted(job.models, key=lambda each: _rough_bits(job, each, cascades[middle], step))
         if not job.settings.multiplier:
             return Choice(likely[0], cascades[middle], step)
+        if len(channel.signal) > _STEP_TRIAL_SAMPLES:  # on short channels all take no time
+            likely = likely[:_FINALISTS]
         trials = [(_trial_cost(job, each, cascades[middle], step), each) for each in likely]
         costs[middle], model = min(trials, key=lambda trial: trial[0])
     elif learnt:
@@ -172,7 +175,19 @@ def _trial_cost(job: ChannelJob, model: Model, cascade: Cascade, step: float) ->
     )
     error = sums.squared_error(step, sums.offsets())
     bits = quantiser.coded_bits(quantised, rounding, active=(profile.scale_codes > 0).tolist())
-    return (bits + error / step**2 / _STEP_SQUARES_PER_BIT) * sample.factor + cascade.side_bits
+    side_bits = cascade.side_bits
+    if job.settings.coder != CODER_ZSTD:
+        stored = quantiser.profile_of(
+            model.contexts,
+            [quantised.magnitudes],
+            [sample.phases],
+            with_phases=len(job.group.starts) > 0,
+            weight_set=profile.weight_set,
+        )
+        writer = BitWriter()
+        write_profile(writer, stored)
+        side_bits += len(writer)
+    return (bits + error / step**2 / _STEP_SQUARES_PER_BIT) * sample.factor + side_bits
 
 
 def with_best_weights(model: Model, profile: Profile, quantised: Quantised, phases: list[NDArray[np.int64]]) -> Profile:

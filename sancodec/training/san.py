@@ -63,6 +63,15 @@ class SAN(torch.nn.Module):
             torch.nn.Parameter(_initial((size,) * n_dims, generator)) for size in kernel_sizes
         )
 
+    @classmethod
+    def of(cls, network: SparselyActivatedNetwork) -> SAN:
+        """The torch twin of a network, with a copy of its kernels as float32."""
+        module = cls([1] * len(network.kernels), network.activations, n_dims=network.n_dims)
+        module.kernels = torch.nn.ParameterList(
+            torch.nn.Parameter(torch.tensor(kernel, dtype=torch.float32)) for kernel in network.kernels
+        )
+        return module
+
     def forward(self, signals: torch.Tensor) -> torch.Tensor:
         """x̂, of the shape of the signals.
 

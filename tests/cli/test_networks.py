@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.cli.conftest import Run
 from tests.san.test_beat_kernels import a_beat, a_model
@@ -56,3 +57,22 @@ def test_a_model_that_is_none_is_named(run: Run, record: Path) -> None:
         assert found.status == 1
         assert found.err.startswith("sancodec: error: none.sanm: model: ")
         assert found.err.count("\n") == 1
+
+
+def test_a_network_becomes_a_graph(run: Run, record: Path) -> None:
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = a_model(a_beat())
+    Path("beats.sann").write_bytes(model.content)
+    found = run("export", "beats.sann", "-o", "beats.onnx")
+    assert (found.status, found.out) == (0, "")
+    session = onnxruntime.InferenceSession("beats.onnx", providers=["CPUExecutionProvider"])
+    assert session.get_modelmeta().custom_metadata_map["sha256"] == model.network.sha256.hex()
+    signals = np.random.default_rng(0).normal(size=(2, 1, 500)).astype(np.float32)
+    expected = model.network.decompose(signals).reconstruction
+    np.testing.assert_allclose(session.run(["reconstruction"], {"signals": signals})[0], expected, rtol=1e-4, atol=1e-3)
+    assert "exists already" in run("export", "beats.sann", "-o", "beats.onnx").err
+    assert run("export", "beats.sann", "-o", "beats.onnx", "-f").status == 0
+    assert run("export", "beats.sann", "-o", ".").status == 2
+    assert run("export", "beats.sann", "-o", "other.onnx", "--rate", "360").status == 2
+    assert not Path("other.onnx").exists()
