@@ -107,7 +107,8 @@ def choose(job: ChannelJob, *, prdn: float) -> Choice:
         likely = sorted(job.models, key=lambda each: _rough_bits(job, each, cascades[middle], step))
         if not job.settings.multiplier:
             return Choice(likely[0], cascades[middle], step)
-        if len(channel.signal) > _STEP_TRIAL_SAMPLES:  # on short channels all take no time
+        # On short channels all take no time; the trial's bits say little of those that zstd needs.
+        if len(channel.signal) > _STEP_TRIAL_SAMPLES or job.settings.coder == CODER_ZSTD:
             likely = likely[:_FINALISTS]
         trials = [(_trial_cost(job, each, cascades[middle], step), each) for each in likely]
         costs[middle], model = min(trials, key=lambda trial: trial[0])
