@@ -22,9 +22,7 @@ from typing import Any
 
 import environment
 
-DOCUMENTS = tuple(
-    environment.REPOSITORY / name for name in ("docs/benchmarks.md", "docs/laboratory.md", "README.md")
-)
+DOCUMENTS = tuple(environment.REPOSITORY / name for name in ("docs/benchmarks.md", "docs/laboratory.md", "README.md"))
 RESULTS = environment.REPOSITORY / "benchmarks" / "results"
 MARKED = re.compile(r"(<!-- table (?P<file>\S+) (?P<kind>\S+) -->\n).*?(<!-- end table -->)", re.DOTALL)
 NOT_MEASURED = "*Not measured yet.*\n"

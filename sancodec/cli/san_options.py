@@ -82,6 +82,12 @@ _TRAINING = (
         type=click.Choice(["constant", "normal"]),
         help="Weights at the start: 0.1, or drawn; default constant, for kernels of one size normal.",
     ),
+    click.option(
+        "--compete",
+        "competing",
+        is_flag=True,
+        help="Kernels of extrema compete: where one is active, no other is.",
+    ),
     click.option("--loss", type=click.Choice(["mae", "mse"]), default="mae", show_default=True, help="To minimise."),
     click.option("--learning-rate", type=float, default=0.01, show_default=True, help="Of Adam."),
     click.option("--epochs", "n_epochs", type=int, default=30, show_default=True, help="Passes over the windows."),

@@ -115,10 +115,11 @@ def choose(job: ChannelJob, *, prdn: float) -> Choice:
     elif learnt:
         costs[middle] = _trial_cost(job, model, cascades[middle], step)
 
-    # Costs are no smooth function of the number of kernels: each is tried, none at all only where few are best.
+    # Costs are no smooth function of the number of kernels: each is tried; none at all where few are best, or where the
+    # kernels were not learned for these waves.
     for count in [*learnt, 0]:
         best = min(costs, key=lambda tried: (costs[tried], tried))
-        if learnt and count not in costs and (count or best <= 2):
+        if learnt and count not in costs and (count or best <= 2 or job.given is not None):
             cascades[count] = cascade_of(job, learnt.get(count), step)
             costs[count] = _trial_cost(job, model, cascades[count], step)
     best = min(costs, key=lambda tried: (costs[tried], tried))

@@ -9,6 +9,7 @@ similarities.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -222,18 +223,60 @@ def extrema(
     )
     shape, reach = map_shape(similarity.shape, n_dims=n_dims), activation.suppression_distance
     rows = _rows(similarity, n_dims)
-    candidates = _candidates(rows.reshape(-1, *shape)).reshape(rows.shape)
-    # Ranks make \|s\| and its ties one number: the first to be visited has the largest, all but extrema have 0.
-    ranks = np.empty(rows.shape, np.int64)
-    np.put_along_axis(ranks, _order(rows), np.arange(rows.shape[1], 0, -1)[None], axis=1)
-    remaining = np.where(candidates, ranks, 0).reshape(-1, *shape)
-    kept = np.zeros(remaining.shape, bool)
-    while remaining.any():
-        # Whoever ranks highest within reach is kept by the greedy order too, whatever happens elsewhere.
-        highest = (remaining > 0) & (remaining == _largest_within(remaining, reach))
-        kept |= highest
-        remaining[_largest_within(highest, reach)] = 0
+    candidates = _candidates(rows.reshape(-1, *shape))
+    (kept,) = _first_within(candidates[None], rows, [reach])
     return np.where(kept.reshape(similarity.shape), similarity, np.zeros((), similarity.dtype))
+
+
+def competing_extrema(
+    similarities: Sequence[NDArray[Any]],
+    activations: Sequence[Activation],
+    *,
+    norms: Sequence[float],
+    n_dims: int,
+) -> tuple[NDArray[Any], ...]:
+    """Extrema of several kernels, of which only one is active within reach: kernels compete for territory.
+
+    Future work of arXiv:1907.06592 (section VI). Peaks and valleys are those of ``extrema``, map by map, but those of
+    all kernels are visited together, by falling \\|s\\| / ‖w‖: what a kernel alone explains best comes first. Of equal
+    ones the lower kernel comes first, then the lower index. One that is there is kept and removes those of all kernels
+    within the suppression distance of its own activation.
+
+    Parameters
+    ----------
+    similarities
+        Of each kernel: floats, all of one shape ``(…, sample)`` for ``n_dims`` 1, ``(…, row, column)`` for 2.
+    activations
+        ``extrema`` of each kernel.
+    norms
+        ‖w‖₂ of each kernel.
+
+    Raises
+    ------
+    InvalidSignalError
+        When an activation is another, or the similarities are no floats or have too few axes.
+    """
+    check_competition(activations)
+    for similarity in similarities:
+        _check_floats(similarity)
+    shape = map_shape(similarities[0].shape, n_dims=n_dims)
+    candidates = np.stack([_candidates(each.reshape(-1, *shape)) for each in similarities])
+    # Of a kernel without weights nothing is an extremum.
+    rows = [
+        _rows(each, n_dims).astype(np.float64) / (norm or 1.0) for each, norm in zip(similarities, norms, strict=True)
+    ]
+    kept = _first_within(candidates, np.concatenate(rows, axis=1), [each.suppression_distance for each in activations])
+    return tuple(
+        np.where(mine.reshape(each.shape), each, np.zeros((), each.dtype))
+        for mine, each in zip(kept, similarities, strict=True)
+    )
+
+
+def check_competition(activations: Sequence[Activation]) -> None:
+    """Refuse kernels that compete without being active at extrema."""
+    for index, activation in enumerate(activations):
+        if activation.name != EXTREMA:
+            raise InvalidSignalError(f"kernel {index} has {activation.name}; only kernels of {EXTREMA} can compete")
 
 
 def _check_floats(similarity: NDArray[Any]) -> None:
@@ -269,6 +312,42 @@ def _order(rows: NDArray[Any]) -> NDArray[np.int64]:
     """Indices by falling magnitude, equal ones by index, ``(map, element)``."""
     order: NDArray[np.int64] = np.argsort(-np.abs(rows), axis=1, kind="stable")
     return order
+
+
+def _first_within(candidates: NDArray[np.bool_], priorities: NDArray[Any], reaches: Sequence[int]) -> NDArray[np.bool_]:
+    """Which candidates the greedy order keeps: the first of them, each removing all others within the reach of its map.
+
+    Parameters
+    ----------
+    candidates
+        Shape ``(kernel, map, …)``.
+    priorities
+        Shape ``(map, element)``: the elements of a map of the first kernel, of the second, …
+    reaches
+        Of each kernel.
+    """
+    # Ranks make magnitude and its ties one number: the first to be visited has the largest, all but candidates have 0.
+    ranks = np.empty(priorities.shape, np.int64)
+    np.put_along_axis(ranks, _order(priorities), np.arange(priorities.shape[1], 0, -1)[None], axis=1)
+    n_kernels, n_maps, *shape = candidates.shape
+    by_kernel = np.moveaxis(ranks.reshape(n_maps, n_kernels, *shape), 1, 0)  # (kernel, map, …)
+    remaining = np.where(candidates, by_kernel, 0)
+    kept = np.zeros(remaining.shape, bool)
+    while remaining.any():
+        # Whoever ranks highest among those whose reach it is in is kept by the greedy order too, whatever happens
+        # elsewhere. It removes those that come after it; a reach that is longer may have others in it.
+        highest = (remaining > 0) & (remaining == _largest_of_all(remaining, reaches))
+        kept |= highest
+        remaining[remaining <= _largest_of_all(np.where(highest, remaining, 0), reaches)] = 0
+    return kept
+
+
+def _largest_of_all(maps: NDArray[Any], reaches: Sequence[int]) -> NDArray[Any]:
+    """Largest rank within reach over all kernels, ``(map, …)``."""
+    largest: NDArray[Any] = np.max(
+        [_largest_within(each, reach) for each, reach in zip(maps, reaches, strict=True)], axis=0
+    )
+    return largest
 
 
 def _kept(similarity: NDArray[Any], indices: NDArray[np.int64], rows: NDArray[Any]) -> NDArray[Any]:

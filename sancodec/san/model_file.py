@@ -6,13 +6,14 @@ All numbers are little-endian. There are no gaps and no bytes after the digest.
 bytes     field             value
 ========= ================= ============================================================================================
 4         magic             ``SANN``
-2         version           1
+2         version           1; of networks whose kernels compete 2
 2         reserved          0
 4         header length     bytes of the header, at most 1,048,576
 …         header            JSON object, UTF-8, with exactly these members: ``kernels``: list of shapes, ``[m]`` or
                             ``[rows, columns]``; ``activations``: as many objects with ``name`` and the parameters of
                             that activation; ``window``: shape of a window; ``sampling_rate_hz``: number or null;
-                            ``normalisation``: object with ``kind``, ``offset``, ``scale``; ``metadata``: any object
+                            ``normalisation``: object with ``kind``, ``offset``, ``scale``; ``metadata``: any object;
+                            in version 2 also ``competing``: true
 …         weights           float32, kernel after kernel, row after row, none of them NaN or infinite
 32        digest            SHA-256 of all bytes before it
 ========= ================= ============================================================================================
@@ -49,6 +50,7 @@ from sancodec.san.normalisation import Normalisation
 SUFFIX = ".sann"
 MAGIC = b"SANN"
 VERSION = 1
+COMPETING_VERSION = 2
 MAX_HEADER_BYTES = 1 << 20
 MAX_KERNELS = 1024
 MAX_WEIGHTS = 1 << 22
@@ -110,7 +112,7 @@ class SanModel:
         InvalidSignalError
             When the metadata is no JSON, or kernels, window or metadata are beyond the limits of the format.
         """
-        header = {
+        header: dict[str, Any] = {
             "activations": [{"name": each.name, **each.parameters()} for each in self.network.activations],
             "kernels": [list(kernel.shape) for kernel in self.network.kernels],
             "metadata": self.metadata,
@@ -122,6 +124,9 @@ class SanModel:
             "sampling_rate_hz": self.sampling_rate_hz,
             "window": list(self.window),
         }
+        version = COMPETING_VERSION if self.network.competing else VERSION
+        if self.network.competing:
+            header["competing"] = True
         try:
             text = json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
         except (TypeError, ValueError) as error:
@@ -131,7 +136,7 @@ class SanModel:
                 f"metadata make a header of {len(text)} bytes; at most {MAX_HEADER_BYTES} are allowed"
             )
         weights = [kernel.astype("<f4").tobytes() for kernel in self.network.kernels]
-        body = b"".join([_HEAD.pack(MAGIC, VERSION, 0, len(text)), text, *weights])
+        body = b"".join([_HEAD.pack(MAGIC, version, 0, len(text)), text, *weights])
         content = body + hashlib.sha256(body).digest()
         try:
             decode_san_model(content)
@@ -154,9 +159,9 @@ def decode_san_model(content: bytes) -> SanModel:
         When they are anything but a model: TruncatedError, CorruptError, UnsupportedVersionError or
         LimitExceededError, with the field.
     """
-    header = _header(content)
+    version, header = _header(content)
     shapes = _shapes(header["kernels"])
-    weights = content[_HEAD.size + _header_length(content) : -_DIGEST_BYTES]
+    weights = content[_HEAD.size + _head(content)[1] : -_DIGEST_BYTES]
     needed = 4 * sum(map(math.prod, shapes))
     if len(weights) != needed:
         kind = TruncatedError if len(weights) < needed else CorruptError
@@ -171,7 +176,9 @@ def decode_san_model(content: bytes) -> SanModel:
         first += count
     try:
         return SanModel(
-            SparselyActivatedNetwork(tuple(kernels), _activations(header["activations"])),
+            SparselyActivatedNetwork(
+                tuple(kernels), _activations(header["activations"]), competing=version == COMPETING_VERSION
+            ),
             window=_shape(header["window"], "window", MAX_WINDOW_SAMPLES),
             normalisation=_normalisation(header["normalisation"]),
             sampling_rate_hz=_rate(header["sampling_rate_hz"]),
@@ -205,7 +212,8 @@ def load_san_model(path: str | Path) -> SanModel:
         raise type(error)(f"{path}: {error}") from None
 
 
-def _header_length(content: bytes) -> int:
+def _head(content: bytes) -> tuple[int, int]:
+    """Version, and bytes of the header."""
     if len(content) < _HEAD.size + _DIGEST_BYTES:
         if content[:4] != MAGIC[: len(content)]:
             raise CorruptError("this is no network file: it does not begin with SANN")
@@ -213,19 +221,22 @@ def _header_length(content: bytes) -> int:
     magic, version, reserved, length = _HEAD.unpack_from(content)
     if magic != MAGIC:
         raise CorruptError("this is no network file: it does not begin with SANN")
-    if version != VERSION:
-        raise UnsupportedVersionError(f"network file has version {version}; this release reads {VERSION}")
+    if version not in (VERSION, COMPETING_VERSION):
+        raise UnsupportedVersionError(
+            f"network file has version {version}; this release reads {VERSION} and {COMPETING_VERSION}"
+        )
     if reserved:
         raise CorruptError(f"network file has {reserved} in its reserved field; 0 is needed")
     if length > MAX_HEADER_BYTES:
         raise LimitExceededError(f"network file has a header of {length} bytes; at most {MAX_HEADER_BYTES} are read")
     if _HEAD.size + length + _DIGEST_BYTES > len(content):
         raise TruncatedError(f"network file ends within its header of {length} bytes")
-    return int(length)
+    return int(version), int(length)
 
 
-def _header(content: bytes) -> dict[str, Any]:
-    length = _header_length(content)
+def _header(content: bytes) -> tuple[int, dict[str, Any]]:
+    """Version and members."""
+    version, length = _head(content)
     try:
         found = json.loads(
             content[_HEAD.size : _HEAD.size + length].decode(), parse_constant=_refuse, object_pairs_hook=_unique
@@ -233,9 +244,12 @@ def _header(content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CorruptError(f"header of the network file is no JSON: {error}") from None
     header = _object(found, "header")
-    if tuple(sorted(header)) != _MEMBERS:
-        raise CorruptError(f"header of the network file has {sorted(header)}; it needs {', '.join(_MEMBERS)}")
-    return header
+    members = _MEMBERS if version == VERSION else tuple(sorted((*_MEMBERS, "competing")))
+    if tuple(sorted(header)) != members:
+        raise CorruptError(f"header of the network file has {sorted(header)}; it needs {', '.join(members)}")
+    if version == COMPETING_VERSION and header["competing"] is not True:
+        raise CorruptError(f"competing of the network file is {header['competing']!r:.60}; version 2 needs true")
+    return version, header
 
 
 def _refuse(name: str) -> float:

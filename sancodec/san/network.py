@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.errors import InvalidSignalError
-from sancodec.san.activations import Activation
+from sancodec.san.activations import Activation, check_competition, competing_extrema
 
 Array = TypeVar("Array")
 
@@ -61,19 +61,24 @@ class SparselyActivatedNetwork:
         Floats, shape ``(position,)`` each, or ``(row, column)`` each; every one of its own size.
     activations
         As many.
+    competing
+        Whether kernels compete for territory: where one is active, no other is (``competing_extrema``).
 
     Raises
     ------
     InvalidSignalError
-        When there is no kernel, one has no elements or not as many axes as the first, a weight is not finite, or there
-        are more or fewer activations.
+        When there is no kernel, one has no elements or not as many axes as the first, a weight is not finite, there
+        are more or fewer activations, or one that competes is not ``extrema``.
     """
 
     kernels: tuple[NDArray[np.floating[Any]], ...]
     activations: tuple[Activation, ...]
+    competing: bool = False
 
     def __post_init__(self) -> None:
         check_pairing(len(self.kernels), self.activations)
+        if self.competing:
+            check_competition(self.activations)
         for index, kernel in enumerate(self.kernels):
             if kernel.dtype.kind != "f" or kernel.ndim not in (1, 2) or kernel.ndim != self.n_dims or not kernel.size:
                 raise InvalidSignalError(
@@ -116,16 +121,23 @@ class SparselyActivatedNetwork:
         check_signals(signals.shape, [kernel.shape for kernel in self.kernels], self.activations)
         if not np.isfinite(signals).all():
             raise InvalidSignalError(NOT_FINITE)
-        similarities, maps, partials = [], [], []
-        for kernel, activation in zip(self.kernels, self.activations, strict=True):
-            weights = kernel.astype(signals.dtype)
-            similarities.append(correlate(signals, weights))
-            maps.append(activation(similarities[-1], n_dims=self.n_dims))
-            partials.append(correlate(maps[-1], weights))
+        weights = [kernel.astype(signals.dtype) for kernel in self.kernels]
+        similarities = tuple(correlate(signals, each) for each in weights)
+        maps = self._active(similarities)
+        partials = tuple(correlate(each, kernel) for each, kernel in zip(maps, weights, strict=True))
         reconstruction = partials[0].copy()
         for partial in partials[1:]:
             reconstruction += partial
-        return Decomposition(tuple(similarities), tuple(maps), tuple(partials), reconstruction)
+        return Decomposition(similarities, maps, partials, reconstruction)
+
+    def _active(self, similarities: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], ...]:
+        if self.competing:
+            norms = [float(np.linalg.norm(kernel.astype(np.float64))) for kernel in self.kernels]
+            return competing_extrema(similarities, self.activations, norms=norms, n_dims=self.n_dims)
+        return tuple(
+            activation(each, n_dims=self.n_dims)
+            for activation, each in zip(self.activations, similarities, strict=True)
+        )
 
     def reconstruct(self, activation_maps: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """x̂ from activation maps alone: what a decoder does. Equation 17 of arXiv:1907.06592.

@@ -7,10 +7,12 @@ functions can be exported to ONNX: Extrema with a loop that runs until no extrem
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional
 
-from sancodec.san.activations import EXTREMA, POOL, RELU, TOPK, Activation, map_shape
+from sancodec.san.activations import EXTREMA, POOL, RELU, TOPK, Activation, check_competition, map_shape
 
 
 def activation_map(activation: Activation, similarity: torch.Tensor, *, n_dims: int) -> torch.Tensor:
@@ -71,15 +73,29 @@ def extrema(
     )
     _check(activation, similarity, n_dims)
     maps = _maps(similarity.detach(), n_dims)
-    order = _order(maps.flatten(start_dim=1))
-    # Ranks make |s| and its ties one number: the first to be visited has the largest, all but extrema have 0.
-    places = torch.arange(order.shape[1], 0, -1, device=maps.device, dtype=torch.float64)
-    ranks = torch.zeros_like(order, dtype=torch.float64).scatter(1, order, places.expand(order.shape))
-    remaining = torch.where(_candidates(maps), ranks.reshape(maps.shape), 0.0)
-    reach = activation.suppression_distance
-    if not torch.compiler.is_exporting():
-        reach = min(reach, max(maps.shape[1:]))
-    return _where(_first_within(remaining, reach), similarity)
+    candidates = _candidates(maps)[None]  # (kernel, map, …)
+    return _where(_first_within(candidates, maps.flatten(start_dim=1), [activation.suppression_distance]), similarity)
+
+
+def competing_extrema(
+    similarities: Sequence[torch.Tensor],
+    activations: Sequence[Activation],
+    *,
+    norms: Sequence[torch.Tensor],
+    n_dims: int,
+) -> tuple[torch.Tensor, ...]:
+    """See ``sancodec.san.activations.competing_extrema``; norms are tensors of one float64 each."""
+    check_competition(activations)
+    for similarity, activation in zip(similarities, activations, strict=True):
+        _check(activation, similarity, n_dims)
+    maps = [_maps(each.detach(), n_dims) for each in similarities]
+    candidates = torch.stack([_candidates(each) for each in maps])
+    rows = [
+        each.flatten(start_dim=1).double() / torch.where(norm > 0, norm, 1.0)
+        for each, norm in zip(maps, norms, strict=True)
+    ]
+    kept = _first_within(candidates, torch.cat(rows, dim=1), [each.suppression_distance for each in activations])
+    return tuple(_where(mine, each) for mine, each in zip(kept, similarities, strict=True))
 
 
 def _check(activation: Activation, similarity: torch.Tensor, n_dims: int) -> None:
@@ -115,19 +131,29 @@ def _candidates(maps: torch.Tensor) -> torch.Tensor:
     return peaks | valleys
 
 
-def _first_within(ranks: torch.Tensor, reach: int) -> torch.Tensor:
-    """Which elements the greedy order keeps: those of highest rank first, each removing all others within reach."""
+def _first_within(candidates: torch.Tensor, priorities: torch.Tensor, reaches: Sequence[int]) -> torch.Tensor:
+    """See ``sancodec.san.activations._first_within``."""
+    order = _order(priorities)
+    # Ranks make magnitude and its ties one number: the first to be visited has the largest, all but candidates have 0.
+    places = torch.arange(order.shape[1], 0, -1, device=order.device, dtype=torch.float64)
+    ranks = torch.zeros_like(order, dtype=torch.float64).scatter(1, order, places.expand(order.shape))
+    n_kernels, n_maps, *shape = candidates.shape
+    by_kernel = ranks.reshape(n_maps, n_kernels, *shape).transpose(0, 1)  # (kernel, map, …)
+    if not torch.compiler.is_exporting():
+        reaches = [min(reach, max(shape)) for reach in reaches]
 
     def some_remain(remaining: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         return (remaining > 0).sum() > 0  # not any(), which ONNX finds true of no elements
 
     def keep_highest(remaining: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # Whoever ranks highest within reach is kept by the greedy order too, whatever happens elsewhere.
-        highest = (remaining > 0) & (remaining == _largest_within(remaining, reach))
-        near = _largest_within(highest.to(remaining.dtype), reach) > 0
-        return torch.where(near, 0.0, remaining), kept | highest
+        # Whoever ranks highest among those whose reach it is in is kept by the greedy order too, whatever happens
+        # elsewhere. It removes those that come after it; a reach that is longer may have others in it.
+        highest = (remaining > 0) & (remaining == _largest_of_all(remaining, reaches))
+        removed = remaining <= _largest_of_all(torch.where(highest, remaining, 0.0), reaches)
+        return torch.where(removed, 0.0, remaining), kept | highest
 
-    state = ranks, torch.zeros_like(ranks, dtype=torch.bool)
+    remaining = torch.where(candidates, by_kernel, 0.0)
+    state = remaining, torch.zeros_like(remaining, dtype=torch.bool)
     if torch.compiler.is_exporting():
         from torch._higher_order_ops import while_loop
 
@@ -137,6 +163,12 @@ def _first_within(ranks: torch.Tensor, reach: int) -> torch.Tensor:
     while some_remain(*state):
         state = keep_highest(*state)
     return state[1]
+
+
+def _largest_of_all(maps: torch.Tensor, reaches: Sequence[int]) -> torch.Tensor:
+    """Largest rank within reach over all kernels, ``(1, map, …)``."""
+    within = [_largest_within(each, reach) for each, reach in zip(maps.unbind(), reaches, strict=True)]
+    return torch.stack(within).amax(dim=0, keepdim=True)
 
 
 def _largest_within(maps: torch.Tensor, reach: int) -> torch.Tensor:

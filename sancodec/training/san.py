@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from sancodec.errors import InvalidSignalError
-from sancodec.san.activations import Activation
+from sancodec.san.activations import Activation, check_competition
 from sancodec.san.network import (
     NOT_FINITE,
     Decomposition,
@@ -18,7 +18,7 @@ from sancodec.san.network import (
     check_signals,
     zeros_around,
 )
-from sancodec.training.activations import activation_map
+from sancodec.training.activations import activation_map, competing_extrema
 
 _INITIAL_WEIGHT = 0.1
 _AXES = ("sample",), ("row", "column")
@@ -39,18 +39,29 @@ class SAN(torch.nn.Module):
         None: all weights start at 0.1, as in the published code. Kernels of one size and one activation then stay
         equal, since their gradients are. With a seed weights are drawn from a normal distribution of mean 0 and
         standard deviation 0.1, as section IV of the paper says.
+    competing
+        Whether kernels compete for territory (``sancodec.san.activations.competing_extrema``).
 
     Raises
     ------
     InvalidSignalError
-        When there is no kernel, a size is below 1, or there are more or fewer activations.
+        When there is no kernel, a size is below 1, there are more or fewer activations, or one that competes is not
+        ``extrema``.
     """
 
     def __init__(
-        self, kernel_sizes: Sequence[int], activations: Sequence[Activation], *, n_dims: int, seed: int | None = None
+        self,
+        kernel_sizes: Sequence[int],
+        activations: Sequence[Activation],
+        *,
+        n_dims: int,
+        seed: int | None = None,
+        competing: bool = False,
     ) -> None:
         super().__init__()
         check_pairing(len(kernel_sizes), activations)
+        if competing:
+            check_competition(activations)
         if n_dims not in (1, 2):
             raise InvalidSignalError(f"n_dims must be 1 or 2, not {n_dims!r}")
         for size in kernel_sizes:
@@ -58,6 +69,7 @@ class SAN(torch.nn.Module):
                 raise InvalidSignalError(f"kernel size {size!r} is below 1")
         self.n_dims = n_dims
         self.activations = tuple(activations)
+        self.competing = competing
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         self.kernels = torch.nn.ParameterList(
             torch.nn.Parameter(_initial((size,) * n_dims, generator)) for size in kernel_sizes
@@ -93,22 +105,29 @@ class SAN(torch.nn.Module):
         # A graph that is being exported has neither a shape nor samples yet.
         if not torch.compiler.is_exporting():
             self._check(signals)
-        similarities, maps, partials = [], [], []
-        for kernel, activation in zip(self.kernels, self.activations, strict=True):
-            similarities.append(_correlate(signals, kernel))
-            maps.append(activation_map(activation, similarities[-1], n_dims=self.n_dims))
-            partials.append(_correlate(maps[-1], kernel))
+        similarities = tuple(_correlate(signals, kernel) for kernel in self.kernels)
+        maps = self._active(similarities)
+        partials = tuple(_correlate(each, kernel) for each, kernel in zip(maps, self.kernels, strict=True))
         reconstruction = partials[0]
         for partial in partials[1:]:
             reconstruction = reconstruction + partial
-        return Decomposition(tuple(similarities), tuple(maps), tuple(partials), reconstruction)
+        return Decomposition(similarities, maps, partials, reconstruction)
+
+    def _active(self, similarities: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        if self.competing:
+            norms = [kernel.detach().double().square().sum().sqrt() for kernel in self.kernels]
+            return competing_extrema(similarities, self.activations, norms=norms, n_dims=self.n_dims)
+        return tuple(
+            activation_map(activation, each, n_dims=self.n_dims)
+            for activation, each in zip(self.activations, similarities, strict=True)
+        )
 
     def network(self) -> SparselyActivatedNetwork:
         """The same network for inference without torch, with a copy of the kernels."""
         # NumPy has no bfloat16; its values are exact in float32.
         whole = (kernel.float() if kernel.dtype == torch.bfloat16 else kernel for kernel in self.kernels)
         kernels = tuple(np.array(kernel.detach().cpu().numpy()) for kernel in whole)
-        return SparselyActivatedNetwork(kernels, self.activations)
+        return SparselyActivatedNetwork(kernels, self.activations, self.competing)
 
     def _check(self, signals: torch.Tensor) -> None:
         if signals.ndim != self.n_dims + 2 or signals.shape[1] != 1:

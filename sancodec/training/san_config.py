@@ -40,6 +40,8 @@ class TrainingConfig:
         ``constant``: all weights start at 0.1, as in the published code. ``normal``: from a normal distribution of mean
         0 and standard deviation 0.1, as in section IV of the paper. None: constant, but normal where kernels have the
         same size, since they would stay equal.
+    competing
+        Whether several kernels of ``extrema`` compete for territory: where one is active, no other is.
     loss
         ``mae`` or ``mse``: what is minimised, and what the normalised loss is made of.
     learning_rate, n_epochs, batch_size
@@ -58,6 +60,7 @@ class TrainingConfig:
     sparsity: int | None = None
     border_tolerance: int | None = None
     initial: str | None = None
+    competing: bool = False
     loss: str = "mae"
     learning_rate: float = 0.01
     n_epochs: int = 30
@@ -76,6 +79,10 @@ class TrainingConfig:
         if self.border_tolerance is not None and self.activation != EXTREMA:
             raise InvalidSignalError(
                 f"{self.activation} takes no border tolerance, but {self.border_tolerance} was given"
+            )
+        if self.competing and (self.activation != EXTREMA or len(self.kernel_sizes) < 2):
+            raise InvalidSignalError(
+                f"competition needs two or more kernels of {EXTREMA}, not {len(self.kernel_sizes)} of {self.activation}"
             )
         if self.initial is not None and self.initial not in INITIALS:
             raise InvalidSignalError(f"initial weights {self.initial!r} are unknown; known are {', '.join(INITIALS)}")

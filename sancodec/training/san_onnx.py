@@ -35,8 +35,8 @@ def san_graph(module: SAN) -> bytes:
 
     Its input is ``signals``, float32, shape ``(batch, 1, sample)`` or ``(batch, 1, row, column)`` with free batch and
     lengths; its outputs, of the same shape, are ``reconstruction`` and ``activation_map_0``, ``activation_map_1`` …
-    The metadata has ``kind``, ``n_dims``, ``kernel_sizes`` and ``activations`` (JSON), and ``sha256``, the digest of
-    the kernels of ``SparselyActivatedNetwork``.
+    The metadata has ``kind``, ``n_dims``, ``kernel_sizes`` and ``activations`` (JSON), ``competing`` (JSON), and
+    ``sha256``, the digest of the kernels of ``SparselyActivatedNetwork``.
 
     The same similarities give the same indices. Engines add the products of a similarity in another order, so that
     similarities which differ by less than rounding may change places. A graph cannot refuse signals: those that the
@@ -153,6 +153,7 @@ def _describe(model: onnx.ModelProto, module: SAN) -> None:
         "n_dims": str(module.n_dims),
         "kernel_sizes": json.dumps(sizes),
         "activations": json.dumps(activations),
+        "competing": json.dumps(module.competing),
         "sha256": module.network().sha256.hex(),
     }
     helper.set_model_props(model, properties)

@@ -149,7 +149,8 @@ def _trained(
             torch.from_numpy(np.array(part)).to(device) for part in (windows.train, windows.validation, windows.test)
         )
         seed = config.seed if config.starts_from_distribution else None
-        module = SAN(config.kernel_sizes, activations, n_dims=len(windows.window), seed=seed).to(device)
+        n_dims = len(windows.window)
+        module = SAN(config.kernel_sizes, activations, n_dims=n_dims, seed=seed, competing=config.competing).to(device)
         optimiser = torch.optim.Adam(module.parameters(), lr=config.learning_rate)
         generator = torch.Generator().manual_seed(config.seed)
         history, best, kept = list[Epoch](), -1, dict[str, torch.Tensor]()

@@ -31,7 +31,7 @@ def grid(config: TrainingConfig, *, activations: Sequence[str], kernel_sizes: Se
     Parameters
     ----------
     config
-        Its number of kernels stays; a border tolerance goes to ``extrema`` alone.
+        Its number of kernels stays; a border tolerance and competition go to ``extrema`` alone.
     activations, kernel_sizes
         What to combine; the size is that of all kernels of a run. Those named twice are taken once.
 
@@ -48,6 +48,7 @@ def grid(config: TrainingConfig, *, activations: Sequence[str], kernel_sizes: Se
             activation=activation,
             kernel_sizes=(size,) * len(config.kernel_sizes),
             border_tolerance=config.border_tolerance if activation == "extrema" else None,
+            competing=config.competing and activation == "extrema",
         )
         for activation in dict.fromkeys(activations)
         for size in dict.fromkeys(kernel_sizes)

@@ -62,6 +62,14 @@ def test_kernels_may_have_sizes_of_their_own(run: Run) -> None:
     assert [each.sparsity for each in network.activations] == [15, 9]
 
 
+def test_kernels_may_compete(run: Run) -> None:
+    arguments = ("--window", "300", "--epochs", "1", "--kernels", "2", "--kernel-size", "20,31", "-q")
+    assert run("train", "san", RECORD, *arguments, "--compete", "-o", "x.sann").status == 0
+    model = load_san_model("x.sann")
+    assert model.network.competing
+    assert model.metadata["training"]["competing"] is True
+
+
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", PNG), (".svg", SVG), (".pdf", PDF)])
 def test_the_loss_curve_is_drawn(run: Run, suffix: str, magic: bytes) -> None:
     pytest.importorskip("matplotlib")
@@ -103,6 +111,7 @@ def windows_with(change: str) -> Path:
         ("constant", ["--kernel-size", "9"], "window 2 counted from 0, has zero variance (it is constant)"),
         ("", ["--kernel-size", "9", "--learning-rate", "0"], "learning rate is 0.0"),
         ("", ["--kernel-size", "9", "--epochs", "0"], "0 epochs"),
+        ("", ["--kernel-size", "9", "--compete"], "competition needs two or more kernels of extrema, not 1 of extrema"),
         ("", ["--kernel-size", "9", "--seed", "-1"], "seed is -1"),
         ("", ["--kernel-size", "9", "--split", "1/1"], "split is 1/1; three shares"),
         ("", ["--kernel-size", "9", "--window", "50"], "a window length of 50 is for recordings only"),

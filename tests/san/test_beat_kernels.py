@@ -77,6 +77,15 @@ def test_a_file_carries_the_kernels_that_were_given_and_needs_no_network():
     assert sancodec.decompress(file.getvalue()).shape == samples.shape
 
 
+@pytest.mark.parametrize("n_kernels", [1, 3, 4])
+def test_kernels_that_are_no_beats_are_left_out(n_kernels):
+    rng = np.random.default_rng(0)
+    samples = np.tile(read_wfdb(DATA / "100_10s.hea").samples[0], 4)[None]
+    given = GivenKernels(tuple(rng.normal(size=40) for _ in range(n_kernels)), RATE_HZ)
+    file = io.BytesIO()
+    assert compress_to(samples, file, sampling_rate_hz=RATE_HZ, prdn=9.0, beat_kernels=given).kernel_counts == (0,)
+
+
 def test_segments_that_follow_keep_the_kernels():
     from sancodec.api import default_engine, shipped_models
     from sancodec.codec.encoder import encode_recording

@@ -31,6 +31,7 @@ HEADER = {
     "sampling_rate_hz": 360.0,
     "window": [10],
 }
+COMPETING = {**HEADER, "competing": True}
 WEIGHTS = np.array([1, -2, 0.5], "<f4").tobytes()
 
 
@@ -89,6 +90,18 @@ def test_every_activation_and_images_come_back(activation):
     assert (read.window, read.normalisation.scale, read.sampling_rate_hz) == ((5, 7), 255.0, None)
 
 
+def test_kernels_that_compete_make_a_file_of_version_2():
+    activations = (Activation("extrema", minimum_extrema_distance=2), Activation("extrema", minimum_extrema_distance=3))
+    kernels = (np.ones(3, np.float32), np.ones(2, np.float32))
+    written = model(network=SparselyActivatedNetwork(kernels, activations, competing=True))
+    assert written.content[4:6] == b"\2\0"
+    read = decode_san_model(written.content)
+    assert read.network.competing
+    assert read.content == written.content
+    assert not decode_san_model(model().content).network.competing
+    assert model().content[4:6] == b"\1\0"
+
+
 def test_a_file_is_read_by_its_path(tmp_path):
     (tmp_path / "x.sann").write_bytes(model().content)
     assert load_san_model(tmp_path / "x.sann").sha256 == model().sha256
@@ -141,7 +154,15 @@ def changed(**changes):
         (b"SAN", TruncatedError, "of 3 bytes is too short"),
         (b"PK\3\4" + bytes(60), CorruptError, "does not begin with SANN"),
         (file_of(magic=b"SANM"), CorruptError, "does not begin with SANN"),
-        (file_of(version=2), UnsupportedVersionError, "has version 2; this release reads 1"),
+        (file_of(version=3), UnsupportedVersionError, "has version 3; this release reads 1 and 2"),
+        (file_of(version=2), CorruptError, "it needs activations, competing, kernels"),
+        (file_of(COMPETING), CorruptError, "it needs activations, kernels, metadata"),
+        (file_of({**COMPETING, "competing": 1}, version=2), CorruptError, "competing .* is 1; version 2 needs true"),
+        (
+            file_of({**COMPETING, "activations": [{"name": "relu"}]}, version=2),
+            CorruptError,
+            "contradicts itself: kernel 0 has relu; only kernels of extrema can compete",
+        ),
         (file_of(reserved=7), CorruptError, "has 7 in its reserved field"),
         (file_of(length=MAX_HEADER_BYTES + 1), LimitExceededError, "at most 1048576 are read"),
         (file_of(length=5000), TruncatedError, "ends within its header of 5000 bytes"),

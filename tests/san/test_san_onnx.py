@@ -102,6 +102,19 @@ def test_the_loop_runs_until_no_extremum_is_left():
     assert np.flatnonzero(kept).tolist() == list(range(1, 801, 4))
 
 
+@BOTH
+def test_kernels_that_compete_do_so_in_the_graph(n_dims):
+    reaches = [Activation("extrema", minimum_extrema_distance=distance) for distance in (2, 5)]
+    san = SAN([3, 4], reaches, n_dims=n_dims, seed=2, competing=True)
+    content = san_graph(san)
+    properties = {each.key: each.value for each in onnx.load_from_string(content).metadata_props}
+    assert json.loads(properties["competing"]) is True
+    signals = torch.randn(shapes(n_dims)[1], generator=torch.Generator().manual_seed(3))
+    found = session_of(content).run(None, {"signals": signals.numpy()})
+    for one, other in zip(found[1:], san.decompose(signals).activation_maps, strict=True):
+        np.testing.assert_array_equal(one != 0, other.detach().numpy() != 0)
+
+
 def test_a_network_of_doubles_becomes_one_of_singles():
     san = SAN([3], [ALL[2]], n_dims=1, seed=1)
     assert san_graph(SAN([3], [ALL[2]], n_dims=1, seed=1).double()) == san_graph(san)

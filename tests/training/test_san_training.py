@@ -109,6 +109,22 @@ def test_images_are_trained_on(activation):
     assert found.network.kernels[0].shape == (3, 3)
 
 
+def test_kernels_that_compete_are_never_active_together():
+    windows = split_spikes()
+    found = trained(windows, kernel_sizes=(9, 5), competing=True)
+    assert found.network.competing
+    maps = found.network.decompose(windows.test).activation_maps
+    first, second = (np.pad(each[:, 0] != 0, ((0, 0), (6, 6))) for each in maps)
+    # The larger distance is 9, less a tolerance of 3; the smaller is 5, less as much.
+    for shift in range(-2, 3):
+        assert not (first & np.roll(second, shift, axis=1)).any()
+    own = score_network(found.network, windows.test)
+    assert own.inverse_ratio == found.test.inverse_ratio
+    assert own.normalised_loss == pytest.approx(found.test.normalised_loss, rel=1e-5)
+    independent = trained(windows, kernel_sizes=(9, 5))
+    assert own.inverse_ratio < independent.test.inverse_ratio
+
+
 def test_two_kernels_of_one_size_become_different():
     kernels = trained(kernel_sizes=(9, 9)).network.kernels
     assert not np.array_equal(*kernels)
@@ -178,6 +194,11 @@ def test_what_does_not_fit_the_windows_is_refused_before_training(settings, mess
         ({"kernel_sizes": ()}, r"kernel sizes are \(\)"),
         ({"kernel_sizes": (3, 0)}, r"kernel sizes are \(3, 0\)"),
         ({"activation": "relu", "sparsity": 3}, "relu takes no sparsity, but 3 was given"),
+        ({"competing": True}, "competition needs two or more kernels of extrema, not 1 of extrema"),
+        (
+            {"activation": "relu", "kernel_sizes": (3, 3), "competing": True},
+            "competition needs two or more kernels of extrema, not 2 of relu",
+        ),
         ({"activation": "relu", "border_tolerance": 3}, "relu takes no border tolerance, but 3 was given"),
         ({"initial": "ones"}, "initial weights 'ones' are unknown; known are constant, normal"),
         ({"loss": "huber"}, "loss 'huber' is unknown; known are mae, mse"),

@@ -55,10 +55,11 @@ def test_the_grid_has_every_activation_with_every_size_once():
 
 
 def test_the_grid_keeps_the_other_settings():
-    base = TrainingConfig("extrema", (1, 1), border_tolerance=1, seed=4)
+    base = TrainingConfig("extrema", (1, 1), border_tolerance=1, competing=True, seed=4)
     relu, extrema = configs(sizes=(5,), base=base)
     assert relu.kernel_sizes == extrema.kernel_sizes == (5, 5)
     assert (relu.border_tolerance, extrema.border_tolerance) == (None, 1)
+    assert (relu.competing, extrema.competing) == (False, True)
     assert relu.seed == extrema.seed == 4
 
 
