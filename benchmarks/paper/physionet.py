@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -27,7 +26,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import click
 import environment
+from figures import sweep_picture
+from report import KERNEL_SIZE, SCORES, Figure, Table, write_tables
 
 from sancodec.training.san_config import TrainingConfig
 from sancodec.training.selection import VALIDATION, grid, n_processors, ranked, sweep
@@ -51,6 +53,8 @@ PUBLISHED: dict[str, tuple[tuple[float, int], ...]] = {
 }
 BOUND = 1.03
 RESULT = environment.REPOSITORY / "benchmarks" / "results" / "paper_physionet.json"
+QUICK_RESULT = environment.REPOSITORY / "build" / "paper_quick_physionet" / "paper_quick_physionet.json"
+RECORD = Figure("record", "record")
 
 
 def _chosen(run: FinishedRun) -> dict[str, Any]:
@@ -64,29 +68,55 @@ def _chosen(run: FinishedRun) -> dict[str, Any]:
     }
 
 
-def run_quickly(*, n_jobs: int) -> None:
+def run_quickly(output: Path) -> None:
     """A small sweep over the record that comes with the tests: shows that all of it runs, no more."""
     windows = read_windows(QUICK, WindowOptions(length=QUICK_LENGTH))
     base = TrainingConfig("extrema", (1,), n_epochs=QUICK_EPOCHS)
     configs = grid(base, activations=tuple(PUBLISHED), kernel_sizes=QUICK_SIZES)
-    with tempfile.TemporaryDirectory() as state:
-        for run in sweep(windows, configs, state=Path(state), n_jobs=n_jobs, device="cpu"):
-            chosen = _chosen(run)
-            print(f"{run.config.activation} {chosen['kernel_size']}: φ̄ {chosen['test']['phi']:.3f}")
+    runs = sweep(windows, configs, state=output.parent / "state", n_jobs=1, device="cpu")
+    rows = [
+        {"record": QUICK.name, "activation": activation, "by_test": _chosen(ranked(_of(runs, activation))[0])}
+        for activation in PUBLISHED
+    ]
+    picture = sweep_picture(_picture_path(output, QUICK.name), runs, title=QUICK.name)
+    environment.write_json(output, {"rows": rows})
+    write_tables(output, [scores(rows)], title="PhysioNet, a small sweep", pictures=[picture])
+    print(scores(rows).markdown())
 
 
-def measure(data: Path, state: Path, *, seeds: int, n_jobs: int) -> list[dict[str, Any]]:
-    """The best run of each record and activation, by either set."""
-    rows = []
+def _of(runs: Sequence[FinishedRun], activation: str) -> list[FinishedRun]:
+    return [run for run in runs if run.config.activation == activation]
+
+
+def _picture_path(output: Path, record: str) -> Path:
+    return output.with_name(f"{output.stem}_{record.replace('/', '_')}.svg")
+
+
+def measure(
+    data: Path, state: Path, output: Path, *, seeds: int, n_jobs: int
+) -> tuple[list[dict[str, Any]], list[Path]]:
+    """The best run of each record and activation, by either set; and a picture of the runs of each record."""
+    rows, pictures = [], []
     for column, record in enumerate(RECORDS):
         windows = read_windows(data / record, WindowOptions(first=N_SAMPLES))
         for seed in range(seeds):
             configs = grid(TrainingConfig("extrema", (1,), seed=seed), activations=tuple(PUBLISHED), kernel_sizes=SIZES)
             start = time.perf_counter()
-            runs = sweep(windows, configs, state=state, n_jobs=n_jobs, device="cpu")
-            print(f"{record} seed {seed}: {len(runs)} runs, {time.perf_counter() - start:.0f} s", file=sys.stderr)
+            label = f"{record} seed {seed}"
+            with click.progressbar(length=len(configs), label=label, show_pos=True, file=sys.stderr) as bar:
+                runs = sweep(
+                    windows,
+                    configs,
+                    state=state,
+                    n_jobs=n_jobs,
+                    device="cpu",
+                    on_run=lambda _run, _done, _all, bar=bar: bar.update(1),
+                )
+            print(f"{label}: {len(runs)} runs, {time.perf_counter() - start:.0f} s", file=sys.stderr)
+            if seed == 0:
+                pictures.append(sweep_picture(_picture_path(output, record), runs, title=record))
             for activation, published in PUBLISHED.items():
-                own = [run for run in runs if run.config.activation == activation]
+                own = _of(runs, activation)
                 by_test, by_validation = ranked(own)[0], ranked(own, by=VALIDATION)[0]
                 phi, size = published[column]
                 rows.append(
@@ -106,7 +136,26 @@ def measure(data: Path, state: Path, *, seeds: int, n_jobs: int) -> list[dict[st
                         "training_s": sum(run.seconds for run in own),
                     }
                 )
-    return rows
+    return rows, pictures
+
+
+def scores(rows: Sequence[dict[str, Any]]) -> Table:
+    """Table I of the paper: by record and activation the kernel size, CR⁻¹, L̃ and φ̄."""
+    lines = [
+        (
+            record,
+            {
+                row["activation"]: (
+                    row["by_test"]["kernel_size"],
+                    *(row["by_test"]["test"][name] for name in ("inverse_ratio", "normalised_loss", "phi")),
+                )
+                for row in rows
+                if row["record"] == record
+            },
+        )
+        for record in dict.fromkeys(row["record"] for row in rows)
+    ]
+    return Table("PhysioNet: the kernel size with the least φ̄.", RECORD, (KERNEL_SIZE, *SCORES), lines)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -139,16 +188,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=environment.REPOSITORY.parent / "shared" / "data")
     parser.add_argument("--state", type=Path, default=environment.REPOSITORY / "build" / "paper_physionet")
-    parser.add_argument("--output", type=Path, default=RESULT)
+    parser.add_argument("--output", type=Path, help="JSON file; tables and pictures go beside it")
     parser.add_argument("--seeds", type=int, default=1, help="seeds from 0 on; the figures are those of seed 0")
     parser.add_argument("--jobs", type=int, default=n_processors())
     parser.add_argument("--quick", action="store_true", help="a small sweep over the record of the tests")
     options = parser.parse_args(arguments)
     if options.quick:
-        run_quickly(n_jobs=options.jobs)
+        run_quickly(options.output or QUICK_RESULT)
         return 0
+    output = options.output or RESULT
     start = time.perf_counter()
-    rows = measure(options.data, options.state, seeds=options.seeds, n_jobs=options.jobs)
+    rows, pictures = measure(options.data, options.state, output, seeds=options.seeds, n_jobs=options.jobs)
     first = [row for row in rows if row["seed"] == 0]
     print(table(first))
     if options.seeds > 1:
@@ -165,7 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         },
         "rows": rows,
     }
-    environment.write_json(options.output, content)
+    environment.write_json(output, content)
+    write_tables(output, [scores(first)], title="PhysioNet: one kernel", pictures=pictures)
     beyond = [row for row in first if row["ratio"] > BOUND]
     for row in beyond:
         print(f"beyond {BOUND}: {row['record']} {row['activation']} {row['ratio']:.3f}", file=sys.stderr)
