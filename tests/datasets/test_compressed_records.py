@@ -8,6 +8,7 @@ import pytest
 
 import sancodec
 import sancodec.errors
+from sancodec.codec.models import shipped_model
 from sancodec.datasets.wfdb_record import read_wfdb, write_wfdb
 
 with warnings.catch_warnings():
@@ -55,7 +56,7 @@ def test_record_comes_back_within_its_promise(shared_data: Path, tmp_path: Path,
 def test_slopes_at_the_limit_of_format_8_are_refused_by_name(shared_data: Path) -> None:
     record = read_wfdb(shared_data / "wfdb-sample" / "binformats")
     with pytest.raises(sancodec.errors.QualityError, match=r"sig 0, fmt 8.*differences of at most 127"):
-        sancodec.compress(record, prdn=5.0)
+        sancodec.compress(record, prdn=5.0, models=(shipped_model("ecg360"),))
 
 
 def test_every_format_of_one_record_comes_back(shared_data: Path, tmp_path: Path) -> None:

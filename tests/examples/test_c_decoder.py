@@ -17,6 +17,7 @@ import pytest
 
 import sancodec
 from sancodec.codec.recording import Channel, Recording
+from sancodec.datasets.wfdb_record import read_wfdb
 from sancodec.errors import SancodecError
 
 ROOT = Path(__file__).parents[2]
@@ -176,8 +177,10 @@ def test_coder_2_needs_its_priors(san_decode, tmp_path, prior, name):
     assert f"{prior}.prior".encode() in found.stderr
 
 
-def test_memory_is_limited(san_decode):
-    path = GOLDEN / "decode" / "ecg_lossless_level_9.san"
+def test_memory_is_limited(san_decode, tmp_path):
+    samples = np.tile(np.stack(read_wfdb(ROOT / "tests" / "data" / "100_10s.hea").samples), (1, 8)).astype(np.int16)
+    path = tmp_path / "long.san"
+    path.write_bytes(sancodec.compress(samples, sampling_rate_hz=360, lossless=True, chunk_s=None))
     assert run(san_decode, "-M", "8", path).returncode == 0
     found = run(san_decode, "-M", "1", path)
     assert found.returncode == 1
