@@ -89,8 +89,8 @@ def compress(
     embed_models
         Carry the banks inside the container.
     beat_kernels
-        Kernels of a trained network for the beat layer, in the place of those that are learned from each channel; the
-        container carries them, in 12 bits a position or less, and needs no network to be decoded.
+        Kernels of a trained network for the beat layer (`sancodec.san.beat_kernels`), in the place of those that are
+        learned from each channel; the container carries them and needs no network to be decoded.
     threads
         One per processor by default; the bytes do not depend on it.
 

@@ -140,9 +140,11 @@ def kernels_of(names: tuple[str, ...]) -> tuple[tuple[Model, ...], GivenKernels 
 
 def is_network(name: str) -> bool:
     """Whether a file is that of a network, by its first bytes."""
+    from sancodec.san.model_file import MAGIC
+
     try:
         with open(name, "rb") as file:
-            return file.read(4) == b"SANN"
+            return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
 

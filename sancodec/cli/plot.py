@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _HTML = "html"
 _FORMATS = ("png", "svg", "pdf", _HTML)
-_BANK_MAGIC, _NETWORK_MAGIC = b"SANM", b"SANN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +128,14 @@ def _ships(name: str) -> bool:
 
 
 def _picture(file: BinaryIO, name: str, choice: _Choice, models: tuple[Model, ...]) -> Picture:
+    from sancodec.codec.kernels import MODEL_MAGIC
+    from sancodec.san.model_file import MAGIC
+
     magic = file.read(4)
     file.seek(0)
-    if magic == _BANK_MAGIC:
+    if magic == MODEL_MAGIC:
         return _bank_picture(file.read(), name, choice)
-    if magic == _NETWORK_MAGIC:
+    if magic == MAGIC:
         return _network_picture(file.read(), name, choice)
     return _container_picture(file, name, choice, models)
 
@@ -159,14 +161,14 @@ def _container_picture(file: BinaryIO, name: str, choice: _Choice, models: tuple
 
 
 def _bank_picture(content: bytes, name: str, choice: _Choice) -> Picture:
-    from sancodec.codec.kernels import decode_model
+    from sancodec.codec.kernels import MODEL_MAGIC, decode_model
     from sancodec.codec.models import shipped_model
     from sancodec.plot.bank_panels import bank_picture
 
     choice.refuse(
         "a kernel model", signal=choice.signal, channel=choice.channel, start=choice.start_s, end=choice.end_s
     )
-    model = decode_model(content) if content[:4] == _BANK_MAGIC else shipped_model(name)
+    model = decode_model(content) if content[:4] == MODEL_MAGIC else shipped_model(name)
     return bank_picture(model, title=printable(f"bank {model.name}"))
 
 

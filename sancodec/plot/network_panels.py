@@ -26,6 +26,7 @@ from sancodec.plot.panels import (
     range_of,
     thinned,
 )
+from sancodec.san.metrics import normalised_loss
 from sancodec.san.network import Decomposition, SparselyActivatedNetwork
 
 MAX_KERNELS = 16
@@ -191,12 +192,10 @@ def _title(title: str, network: SparselyActivatedNetwork) -> str:
 
 
 def _loss_text(window: Numbers, parts: Decomposition[Numbers]) -> str:
-    """Equation 5 of arXiv:1907.06592: mean absolute error over mean absolute value."""
     active = sum(int(np.count_nonzero(each)) for each in parts.activation_maps)
-    size = float(np.abs(window).mean())
-    if not size:
+    if not window.any():
         return f"{active} active of {window.size} samples"
-    loss = float(np.abs(window - parts.reconstruction).mean()) / size
+    loss = float(normalised_loss(parts.reconstruction[None], window[None])[0])
     return f"{active} active of {window.size} samples, normalised loss {loss:.2f}"
 
 

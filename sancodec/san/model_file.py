@@ -279,10 +279,13 @@ def _shapes(value: object) -> list[tuple[int, ...]]:
 
 
 def _shape(value: object, name: str, limit: int) -> tuple[int, ...]:
-    is_shape = isinstance(value, list) and len(value) in (1, 2)
-    if not is_shape or not all(type(each) is int and each > 0 for each in value):  # type: ignore[attr-defined]
+    if (
+        not isinstance(value, list)
+        or len(value) not in (1, 2)
+        or not all(type(each) is int and each > 0 for each in value)
+    ):
         raise CorruptError(f"{name} of the network file is {value!r:.60}; a shape of 1 or 2 lengths is needed")
-    shape: tuple[int, ...] = tuple(value)  # type: ignore[arg-type]
+    shape: tuple[int, ...] = tuple(value)
     if math.prod(shape) > limit:
         raise LimitExceededError(
             f"{name} of the network file has shape {shape!r:.60}; at most {limit} samples are read"
@@ -322,9 +325,9 @@ def _rate(value: object) -> float | None:
 
 
 def _number(value: object, name: str) -> float:
-    if type(value) not in (int, float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise CorruptError(f"{name} of the network file is {value!r:.60}; a number is needed")
     try:
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
     except OverflowError:
         raise CorruptError(f"{name} of the network file is too large for a number") from None

@@ -125,10 +125,7 @@ class SparselyActivatedNetwork:
         similarities = tuple(correlate(signals, each) for each in weights)
         maps = self._active(similarities)
         partials = tuple(correlate(each, kernel) for each, kernel in zip(maps, weights, strict=True))
-        reconstruction = partials[0].copy()
-        for partial in partials[1:]:
-            reconstruction += partial
-        return Decomposition(similarities, maps, partials, reconstruction)
+        return Decomposition(similarities, maps, partials, _summed(partials))
 
     def _active(self, similarities: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], ...]:
         if self.competing:
@@ -154,10 +151,9 @@ class SparselyActivatedNetwork:
             raise InvalidSignalError(f"activation maps have shapes {sorted(shapes)}; all need the same")
         maps = [each if each.dtype in (np.float32, np.float64) else each.astype(np.float64) for each in activation_maps]
         check_signals(maps[0].shape, [kernel.shape for kernel in self.kernels], self.activations)
-        total: NDArray[Any] = sum(
-            correlate(each, kernel.astype(each.dtype)) for each, kernel in zip(maps, self.kernels, strict=True)
-        )  # type: ignore[assignment]
-        return total
+        return _summed(
+            [correlate(each, kernel.astype(each.dtype)) for each, kernel in zip(maps, self.kernels, strict=True)]
+        )
 
 
 NOT_FINITE = "signals have samples that are NaN or infinite; replace them first"
@@ -176,6 +172,13 @@ def correlate(signals: NDArray[Any], kernel: NDArray[Any]) -> NDArray[Any]:
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape, axis=tuple(range(batch, signals.ndim)))
     result: NDArray[Any] = np.einsum("...j,j->..." if kernel.ndim == 1 else "...ij,ij->...", windows, kernel)
     return result
+
+
+def _summed(partials: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    total = partials[0].copy()
+    for partial in partials[1:]:
+        total = total + partial
+    return total
 
 
 def check_pairing(n_kernels: int, activations: Sequence[Activation]) -> None:
