@@ -13,12 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec.detection import windows_at
+from sancodec.codec.kernel_wavelet import MAX_COEFFICIENT_STEP, KernelCoefficients, quantised, weights_of
+from sancodec.errors import LimitExceededError
 
 KERNEL_S = 256 / 360
 BEFORE_S = 100 / 360
 _TAPER_S = 24 / 360
 _LLOYD_ROUNDS = 8
-_MAX_KERNEL_INTEGER = 2047
+# Kernels are normalised and gains are small integers; this is the gain of a typical wave.
+_GAINS_AT_MEDIAN = 32
+# Quantiser step of a kernel's coefficients at the median gain, in steps of the bank's quantiser, were there one wave.
+_COEFFICIENT_STEP = 1.0
+# Weights are so much finer than coefficients, where they can be.
+_WEIGHTS_IN_STEP = 48
+_MAX_KERNEL_INTEGER = 30_000
 MAX_GAIN = 127
 FRACTION_BITS = 10
 MAX_EXPONENT = 20
@@ -35,10 +43,27 @@ class BeatKernels:
         int32, shape ``(kernel, position)``.
     exponent
         An event of gain g adds ``g · weights · 2**exponent`` stored units; at least -FRACTION_BITS.
+    coefficients
+        What the weights are computed from; None for kernels that are stored weight by weight.
     """
 
     weights: NDArray[np.int32]
     exponent: int
+    coefficients: KernelCoefficients | None = None
+
+    @classmethod
+    def of(cls, coefficients: KernelCoefficients, exponent: int) -> BeatKernels:
+        """Kernels that are stored as coefficients.
+
+        Raises
+        ------
+        LimitExceededError
+            When a weight or a coefficient is too large.
+        """
+        weights = weights_of(coefficients)
+        if weights.size and np.abs(weights).max() > MAX_WEIGHT:
+            raise LimitExceededError(f"a beat kernel weight of {np.abs(weights).max()}; it must be below 65536")
+        return cls(weights.astype(np.int32), exponent, coefficients)
 
     @property
     def n_kernels(self) -> int:
@@ -143,18 +168,28 @@ def _lloyd(
 def quantise_kernels(
     kernels: NDArray[np.float32], gains: NDArray[np.float32], *, step: float, max_exponent: int
 ) -> BeatKernels:
-    """Integers for unit-norm kernels: least significant bit near ``step / 24`` at the median gain."""
+    """Integers for unit-norm kernels, float32 ``(kernel, position)``: the finer, the more waves share an error.
+
+    Parameters
+    ----------
+    gains
+        Of every wave with its best kernel.
+    step
+        Of the quantiser of what the kernels leave.
+    """
     positive = gains[gains > 0]
     median = float(np.median(positive)) if len(positive) else step
-    gain_step = max(step, median / 32)
-    median_gain = max(1.0, median / gain_step)
+    gain_step = max(step, median / _GAINS_AT_MEDIAN)
+    waves_per_kernel = max(1.0, len(positive) / len(kernels))
+    coefficient_step = _COEFFICIENT_STEP * step / math.sqrt(waves_per_kernel) * gain_step / max(median, gain_step)
     peak = float(np.abs(kernels).max()) * gain_step
-    exponent = round(math.log2(max(step / 24 / median_gain, 2.0**-FRACTION_BITS)))
+    exponent = math.floor(math.log2(max(coefficient_step / _WEIGHTS_IN_STEP, 2.0**-FRACTION_BITS)))
     exponent = max(exponent, math.ceil(math.log2(max(peak, 1e-12) / _MAX_KERNEL_INTEGER)), -FRACTION_BITS)
     exponent = min(exponent, max_exponent)
-    limit = MAX_WEIGHT / max(float(np.abs(kernels).max()), 1e-12)
-    weights = np.rint(kernels * min(gain_step / 2.0**exponent, limit)).astype(np.int32)
-    return BeatKernels(weights, exponent)
+    limit = _MAX_KERNEL_INTEGER / max(float(np.abs(kernels).max()), 1e-12)
+    weights = kernels.astype(np.float64) * min(gain_step / 2.0**exponent, limit)
+    in_weights = round(min(max(coefficient_step / 2.0**exponent, 1), MAX_COEFFICIENT_STEP))
+    return BeatKernels.of(quantised(weights, in_weights), exponent)
 
 
 def _independent_sets(starts: NDArray[np.int64], length: int) -> list[NDArray[np.int64]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from sancodec.codec.kernels import Model
 from sancodec.codec.level_coder import fine_phases_of_part
 from sancodec.codec.mixing_model import N_ACTIVITIES, N_KINDS, fitted_costs, index_costs
 from sancodec.codec.quantiser import Bands, ErrorSums, Quantised, Step
-from sancodec.codec.synthesis import ChannelCoding, check_amplitudes, reconstruct
+from sancodec.codec.synthesis import ChannelCoding, check_amplitudes, component_of, reconstruct
 from sancodec.codec.trial import part_phases
 from sancodec.errors import CorruptError, QualityError
 
@@ -87,22 +87,37 @@ class CascadeEncoder:
         """
         job = self._job
         coding = cascade_coding(job, self._choice, step, offsets)
-        assert coding.model is not None
-        decoded = []
-        for part, each, beat_sum in zip(job.parts, quantised, self._beat_sums, strict=True):
-            amplitudes = quantiser.amplitudes_of(each, coding.offsets, coding.model)
-            try:
-                check_amplitudes(coding.model, amplitudes)
-                bank_sum = job.engine.synthesise(coding.model, amplitudes)[:, : part.length]
-                decoded.append(reconstruct(coding, bank_sum, beat_sum).ravel())
-            except CorruptError as error:
-                raise QualityError(
-                    f"channel {job.channel.description.name!r}: this quality is beyond the exact range of the codec "
-                    f"({error}). Ask for a larger PRDN"
-                ) from None
+        try:
+            decoded = [reconstruct(coding, *sums).ravel() for sums in self._sums(coding, quantised)]
+        except CorruptError as error:
+            raise QualityError(
+                f"channel {job.channel.description.name!r}: this quality is beyond the exact range of the codec "
+                f"({error}). Ask for a larger PRDN"
+            ) from None
         approximation = np.concatenate(decoded)
         events, marked = self._choice.cascade.events, job.channel.marked(approximation)
         return EncodedChannel(coding, events, job.parts, quantised, approximation, marked)
+
+    def component(self, step: Step, quantised: list[Quantised], offsets: tuple[int, int, int]) -> NDArray[np.int64]:
+        """What a decoder will have before it rounds, int64 ``(sample,)`` in ``2**-FRACTION_BITS`` stored units.
+
+        Raises
+        ------
+        CorruptError
+            When a sum leaves the exact range.
+        """
+        coding = cascade_coding(self._job, self._choice, step, offsets)
+        return np.concatenate([component_of(coding, *sums).ravel() for sums in self._sums(coding, quantised)])
+
+    def _sums(
+        self, coding: ChannelCoding, quantised: list[Quantised]
+    ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64] | None]]:
+        """Bank and beat sums of every part."""
+        assert coding.model is not None
+        for part, each, beat_sum in zip(self._job.parts, quantised, self._beat_sums, strict=True):
+            amplitudes = quantiser.amplitudes_of(each, coding.offsets, coding.model)
+            check_amplitudes(coding.model, amplitudes)
+            yield self._job.engine.synthesise(coding.model, amplitudes)[:, : part.length], beat_sum
 
     def profile(self, quantised: list[Quantised], weight_set: int) -> Profile:
         """Mean magnitudes of what was quantised."""

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sancodec.codec.beats import FRACTION_BITS, MAX_EXPONENT, MAX_WEIGHT, BeatKernels
+from sancodec.codec.beat_kernel_section import read_kernels, write_kernels
 from sancodec.codec.bits import BitReader, BitWriter, unzigzag, zigzag
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, Profile
 from sancodec.codec.header import CODER_CLASS, CODER_MIXED, CODER_ZSTD, CODERS, Header
 from sancodec.codec.kernels import Model
 from sancodec.codec.lattice import MAX_SHIFT as MAX_LATTICE_SHIFT
 from sancodec.codec.lattice import Lattice
+from sancodec.codec.mix import Mix, read_mix, write_mix
 from sancodec.codec.quantiser import Step
 from sancodec.codec.rans import TOTAL
 from sancodec.codec.residual import (
@@ -34,7 +35,6 @@ from sancodec.codec.residual_tables import MAX_BLOCK_EXPONENT, MAX_SHIFT, MAX_TA
 from sancodec.codec.synthesis import ChannelCoding
 from sancodec.errors import CorruptError, FormatError, LimitExceededError, UnsupportedVersionError
 
-MAX_BEAT_KERNELS = 64
 MAX_BEAT_KERNEL_LENGTH = 8192
 MAX_BANDS = 1 << 20
 MAX_SEGMENT_REFERENCES = 1 << 17
@@ -66,6 +66,8 @@ class SegmentCoding:
         Per lead group; 0 for a group without events.
     tables
         Of the residual streams; None where there are none, or zstd codes them.
+    mixes
+        Per lead group; None for one whose channels are their own components.
     """
 
     first_chunk: int
@@ -75,6 +77,7 @@ class SegmentCoding:
     measured: list[MeasuredQuality]
     kernel_lengths: list[int]
     tables: ResidualTables | None = None
+    mixes: tuple[Mix | None, ...] = ()
 
 
 def encode_coding(segment: SegmentCoding, *, models: tuple[Model, ...]) -> bytes:
@@ -104,6 +107,8 @@ def encode_coding(segment: SegmentCoding, *, models: tuple[Model, ...]) -> bytes
         writer.number(int(coding.residual is not None), 1)
         if coding.residual is not None:
             write_residual_coding(writer, coding.residual, segment.coder)
+    for mix in segment.mixes or (None,) * len(segment.kernel_lengths):
+        write_mix(writer, mix)
     if segment.tables is not None:
         _write_tables(writer, segment.tables)
     return writer.tobytes()
@@ -146,6 +151,10 @@ def decode_coding(payload: bytes, header: Header, models: tuple[Model, ...]) -> 
         n_references += len(coding.residual.references) if coding.residual is not None else 0
         if n_references > MAX_SEGMENT_REFERENCES:
             raise LimitExceededError(f"section CODING: more than {MAX_SEGMENT_REFERENCES} references in all channels")
+    mixes = tuple(_read_mix_of(reader, codings, group) for group in range(n_groups))
+    for index, coding in enumerate(codings):
+        if coding.is_constant and coding.minimum != coding.maximum:
+            raise CorruptError(f"channel {index}: a constant channel has range {coding.minimum}…{coding.maximum}")
     has_residuals = any(coding.residual is not None for coding in codings)
     tables = _read_tables(reader) if has_residuals and coder == CODER_CLASS else None
     reader.finish()
@@ -154,7 +163,25 @@ def decode_coding(payload: bytes, header: Header, models: tuple[Model, ...]) -> 
         raise LimitExceededError(f"section CODING: {n_bands} bands in all channels; at most {MAX_BANDS} are allowed")
     _check_groups(codings, header, n_groups)
     _check_references(codings, header, coder)
-    return SegmentCoding(first_chunk, n_chunks, coder, codings, measured, kernel_lengths, tables)
+    return SegmentCoding(first_chunk, n_chunks, coder, codings, measured, kernel_lengths, tables, mixes)
+
+
+def _read_mix_of(reader: BitReader, codings: list[ChannelCoding], group: int) -> Mix | None:
+    """The mix of a lead group; its members' codings get their weights."""
+    of_group = [index for index, coding in enumerate(codings) if coding.lead_group == group]
+    members = [index for index in of_group if codings[index].minimum < codings[index].maximum]
+    mix = read_mix(reader, len(members), sum(codings[index].model is not None for index in of_group))
+    if mix is None:
+        return None
+    for index in of_group:
+        coding = codings[index]
+        if coding.residual is not None or coding.lattice is not None:
+            raise CorruptError(f"channel {index}: it is mixed, and has a residual layer or a lattice")
+        if coding.model is not None and index not in members:
+            raise CorruptError(f"channel {index}: it is constant, and has a component")
+    for index, row in zip(members, mix.rows, strict=True):
+        codings[index] = replace(codings[index], row=row)
+    return mix
 
 
 def _check_references(codings: list[ChannelCoding], header: Header, coder: int) -> None:
@@ -237,8 +264,6 @@ def _read_coding(
         coding = _read_cascade(reader, coder, models, coding, kernel_lengths[lead_group])
     if reader.number(1):
         coding = replace(coding, residual=read_residual_coding(reader, coder))
-    if coding.is_constant and minimum != maximum:
-        raise CorruptError(f"a constant channel has range {minimum}…{maximum}")
     return coding, MeasuredQuality(prdn, max_error)
 
 
@@ -263,7 +288,7 @@ def _read_cascade(
     if mantissa < 2048 or not _MIN_STEP_EXPONENT <= exponent <= _MAX_STEP_EXPONENT:
         raise CorruptError(f"step {mantissa}·2^{exponent} is not normalised or out of range")
     offsets = (reader.number(6), reader.number(6), reader.number(6))
-    kernels = _read_kernels(reader, kernel_length)
+    kernels = read_kernels(reader, kernel_length)
     profile = _read_profile(reader, model) if coder != CODER_ZSTD else None
     return replace(
         coding, model=model, step=Step(mantissa, exponent), offsets=offsets, kernels=kernels, profile=profile
@@ -318,37 +343,6 @@ def read_residual_coding(reader: BitReader, coder: int) -> ResidualCoding:
     if coding.weight_sum > MAX_WEIGHT_SUM:
         raise LimitExceededError(f"prediction weights sum to {coding.weight_sum}; at most {MAX_WEIGHT_SUM} is allowed")
     return coding
-
-
-def write_kernels(writer: BitWriter, kernels: BeatKernels) -> None:
-    """Number of kernels, exponent, and second differences of the weights."""
-    writer.rice(np.array([kernels.n_kernels]))
-    if kernels.n_kernels:
-        writer.rice(zigzag(np.array([kernels.exponent], np.int64)))
-        for weights in kernels.weights.astype(np.int64):
-            writer.rice(zigzag(np.diff(weights, n=2, prepend=[0, 0])))
-
-
-def _read_kernels(reader: BitReader, length: int) -> BeatKernels:
-    n_kernels = int(reader.rice(1)[0])
-    if n_kernels > MAX_BEAT_KERNELS or (n_kernels and not length):
-        raise LimitExceededError(
-            f"{n_kernels} beat kernels of {length} samples; at most {MAX_BEAT_KERNELS} are allowed"
-        )
-    if not n_kernels:
-        return BeatKernels(np.zeros((0, length), np.int32), 0)
-    exponent = int(unzigzag(reader.rice(1))[0])
-    if not -FRACTION_BITS <= exponent <= MAX_EXPONENT:
-        raise CorruptError(f"beat kernel exponent {exponent}; {-FRACTION_BITS} to {MAX_EXPONENT} is allowed")
-    differences = np.stack([unzigzag(reader.rice(length)) for _ in range(n_kernels)])
-    if np.abs(differences).max() >= 2**18:
-        raise LimitExceededError(
-            f"a second difference of {np.abs(differences).max()} in a beat kernel; it must be below 2**18"
-        )
-    weights = np.cumsum(np.cumsum(differences, axis=1), axis=1)
-    if np.abs(weights).max() > MAX_WEIGHT:
-        raise LimitExceededError(f"a beat kernel weight of {np.abs(weights).max()}; it must be below 65536")
-    return BeatKernels(weights.astype(np.int32), exponent)
 
 
 def write_profile(writer: BitWriter, profile: Profile) -> None:

@@ -237,7 +237,7 @@ def _described(encoded: EncodedSegment) -> tuple[tuple[str, ...], tuple[int, ...
     banks = []
     for each in encoded.channels:
         coding = each.coding
-        without = "constant" if coding.is_constant else "prediction"
+        without = "constant" if coding.is_constant else "prediction" if coding.row is None else "mixed"
         banks.append(without if coding.model is None else coding.model.name)
     return tuple(banks), tuple(each.coding.kernels.n_kernels for each in encoded.channels)
 

@@ -21,6 +21,7 @@ from sancodec.codec.channel import (
     is_storable,
 )
 from sancodec.codec.header import CODER_MIXED
+from sancodec.codec.mix import Mix
 from sancodec.codec.progress import Progress
 from sancodec.codec.promise import Promise
 from sancodec.codec.residual import ResidualCoding, corrections
@@ -63,11 +64,22 @@ class GroupJob:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedGroup:
-    """Channels by number, the events that they use, and the residuals of every chunk where they are mixed."""
+    """Channels by number, and what they share.
+
+    Parameters
+    ----------
+    group
+        The events that they use.
+    mixed_residuals
+        Of every chunk, under the mixing coder.
+    mix
+        How they follow from components; None for channels that are coded one by one.
+    """
 
     channels: dict[int, EncodedChannel]
     group: LeadGroup
     mixed_residuals: list[bytes] | None
+    mix: Mix | None = None
 
 
 def encode_group(job: GroupJob, report: Progress) -> EncodedGroup:
@@ -91,7 +103,7 @@ def encode_group(job: GroupJob, report: Progress) -> EncodedGroup:
         return choose(jobs[index], prdn=aim)
 
     choices = dict(zip(wanting, job.pool.map(choice_of, wanting), strict=True))
-    group, choices = _drop_unused(job.group, choices)
+    group, choices = drop_unused(job.group, choices)
     jobs = {index: replace(each, group=group) for index, each in jobs.items()}
     report(0.3)
     bounded = [index for index in choices if promises[index].max_error_adu is not None]
@@ -103,7 +115,7 @@ def encode_group(job: GroupJob, report: Progress) -> EncodedGroup:
     if _are_better_together(job, jobs, found):
         choices = {index: choice for index, choice in choices.items() if index not in found}
         found = {}
-        group, choices = _drop_unused(group, choices)
+        group, choices = drop_unused(group, choices)
         jobs = {index: replace(each, group=group) for index, each in jobs.items()}
     report(0.5)
     done = 0
@@ -277,7 +289,7 @@ def _layered(job: ChannelJob, each: ResidualJob, coding: ResidualCoding, encoded
     return with_residual(encoded, each, layers[job.index], job.channel)
 
 
-def _drop_unused(group: LeadGroup, choices: dict[int, Choice]) -> tuple[LeadGroup, dict[int, Choice]]:
+def drop_unused(group: LeadGroup, choices: dict[int, Choice]) -> tuple[LeadGroup, dict[int, Choice]]:
     """Keep the events that some channel uses."""
     used = np.zeros(len(group.starts), bool)
     for choice in choices.values():

@@ -118,6 +118,7 @@ def smallest_body(job: SegmentJob, encoded: EncodedSegment, models: Sequence[Mod
             measured,
             [group.kernel_length for group in encoded.groups],
             None if plan is None else plan.tables,
+            encoded.mixes,
         )
         coding = encode_coding(segment, models=tuple(models))
         source = ChunkSource(

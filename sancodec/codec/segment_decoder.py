@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec import payload, residual
-from sancodec.codec.beats import render
+from sancodec.codec.beats import FRACTION_BITS, render
 from sancodec.codec.bits import BitReader
 from sancodec.codec.chunks import padded_length
 from sancodec.codec.coding_section import decode_coding
@@ -18,12 +18,15 @@ from sancodec.codec.coefficients import ChunkStreams, CodedUnit, CoefficientDeco
 from sancodec.codec.header import CODER_CLASS, CODER_MIXED, CODER_ZSTD, Header
 from sancodec.codec.kernels import Model
 from sancodec.codec.missing import mask_of
+from sancodec.codec.mix import mixed
 from sancodec.codec.parallel import Threads
 from sancodec.codec.quantiser import Quantised, amplitudes_of
 from sancodec.codec.residual_mixing import decode_chunk, mixed_channels
 from sancodec.codec.residual_stream import CodedResidual, decode_residual_symbols, decode_zstd_residual, read_residual
-from sancodec.codec.synthesis import Engine, check_amplitudes, reconstruct, values_of
+from sancodec.codec.synthesis import Engine, check_amplitudes, clamped, component_of, values_of
 from sancodec.errors import CorruptError, FormatError
+
+_HALF = 1 << (FRACTION_BITS - 1)
 
 
 class SegmentDecoder:
@@ -190,17 +193,44 @@ class SegmentDecoder:
         for number, unit in enumerate(units):
             by_shape.setdefault((unit.channel, unit.chunk.n_frames), []).append(number)
 
-        def rows_of(members: list[int]) -> list[NDArray[np.int32]]:
+        def rows_of(members: list[int]) -> list[NDArray[np.int64]]:
             channel = units[members[0]].channel
-            return self._synthesise(
+            return self._components(
                 channel, [units[number] for number in members], [quantised[number] for number in members]
             )
 
         found = self._threads.map(rows_of, list(by_shape.values()))
+        components: dict[tuple[int, int], NDArray[np.int64]] = {}
         for ((channel, _), members), rows in zip(by_shape.items(), found, strict=True):
+            coding = self.codings[channel]
             for number, row in zip(members, rows, strict=True):
-                approximations[numbers[units[number].chunk.index], channel] = row
+                at = numbers[units[number].chunk.index], channel
+                if coding.row is None:
+                    approximations[at] = clamped(coding, (row + _HALF) >> FRACTION_BITS)
+                else:
+                    components[at] = row
+        for number in range(len(batch)) if components else ():
+            approximations |= {
+                (number, channel): row
+                for channel, row in self._mixed(
+                    {channel: row for (at, channel), row in components.items() if at == number}
+                )
+            }
         return approximations, positions
+
+    def _mixed(self, components: dict[int, NDArray[np.int64]]) -> Iterator[tuple[int, NDArray[np.int32]]]:
+        """Approximations of the members of all mixes, from the components of one chunk by the channel that has them."""
+        for group, mix in enumerate(self.coding.mixes):
+            if mix is None:
+                continue
+            members = [
+                index
+                for index, coding in enumerate(self.codings)
+                if coding.lead_group == group and coding.row is not None
+            ]
+            carried = np.stack([components[index] for index in members if index in components])
+            for index, row in zip(members, mixed(mix.rows, carried), strict=True):
+                yield index, clamped(self.codings[index], row)
 
     def _residual_codes(
         self, batch: Sequence[ChunkStreams], positions: Mapping[int, int]
@@ -242,7 +272,7 @@ class SegmentDecoder:
 
         def decoded(number: int) -> list[NDArray[np.int64]]:
             chunk = batch[number]
-            of_chunk = {channel: approximations[number, channel] for channel in self._cascaded}
+            of_chunk = {channel: row for (at, channel), row in approximations.items() if at == number}
             channels, others = mixed_channels(self.codings, order, of_chunk, self._n_samples(chunk.n_frames))
             try:
                 return decode_chunk(channels, chunk.residual_content, others)
@@ -273,7 +303,7 @@ class SegmentDecoder:
                     continue
                 length = n_frames * self._header.channels[channel].samples_per_frame
                 rows = np.zeros((len(numbers), length), np.int64)
-                if coding.model is not None:
+                if (numbers[0], channel) in approximations:
                     rows += np.stack([approximations[number, channel] for number in numbers]) - np.int64(coding.offset)
                 planes[channel] = residual.Plane(rows, coding.minimum - coding.offset, coding.maximum - coding.offset)
                 if coding.residual is None:
@@ -292,7 +322,8 @@ class SegmentDecoder:
                         samples[number, channel] = row
         return samples
 
-    def _synthesise(self, channel: int, units: list[CodedUnit], quantised: list[Quantised]) -> list[NDArray[np.int32]]:
+    def _components(self, channel: int, units: list[CodedUnit], quantised: list[Quantised]) -> list[NDArray[np.int64]]:
+        """What the cascade of a channel gives in each unit; all have one length."""
         coding, model = self.codings[channel], self._model(channel)
         length = self._length(units[0])
         stacked = Quantised(
@@ -311,7 +342,7 @@ class SegmentDecoder:
                 row[:] = render(
                     events.starts[coding.lead_group], events.events[channel], coding.kernels, n_samples=length
                 )
-        return list(reconstruct(coding, bank_sum, beat_sum))
+        return list(component_of(coding, bank_sum, beat_sum))
 
     def _n_samples(self, n_frames: int) -> list[int]:
         """Of every channel."""

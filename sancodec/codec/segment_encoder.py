@@ -26,6 +26,8 @@ from sancodec.codec.group_encoder import GroupJob, encode_group
 from sancodec.codec.header import CODER_MIXED
 from sancodec.codec.kernels import Model
 from sancodec.codec.lattice import on_lattice
+from sancodec.codec.mix import Mix
+from sancodec.codec.mixed_encoder import encode_mix
 from sancodec.codec.progress import Progress, share_of
 from sancodec.codec.promise import Promise
 from sancodec.codec.recording import Recording
@@ -71,12 +73,15 @@ class EncodedSegment:
 
     Parameters
     ----------
+    mixes
+        Of each lead group; None where its channels are coded one by one.
     mixed_residuals
         Residuals of every chunk under the mixing coder, where they are known already.
     """
 
     channels: list[EncodedChannel]
     groups: list[StoredGroup]
+    mixes: tuple[Mix | None, ...] = ()
     mixed_residuals: list[bytes] | None = None
 
     def hints(self, settings: EncoderSettings) -> tuple[Hint | None, ...]:
@@ -84,7 +89,7 @@ class EncodedSegment:
         finer = STEP_OF_PLAIN if settings.coder == CODER_MIXED else 1.0
         return tuple(
             None
-            if each.coding.is_constant
+            if each.coding.is_constant or each.coding.row is not None
             else Hint(each.coding.model, each.coding.kernels.n_kernels, each.coding.step.value / finer)
             for each in self.channels
         )
@@ -124,6 +129,7 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
     rates = sorted({channel.samples_per_frame for channel in recording.channels})
     encoded: dict[int, EncodedChannel] = {}
     groups = []
+    mixes = list[Mix | None]()
     mixed: list[list[bytes] | None] = []
     for group_index, per_frame in enumerate(rates):
         members = [index for index, channel in enumerate(recording.channels) if channel.samples_per_frame == per_frame]
@@ -146,9 +152,9 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
             for index in coded
         }
         done, end = len(encoded) / len(prepared), (len(encoded) + len(coded)) / len(prepared)
-        found_group = encode_group(
-            GroupJob(jobs, waves, job.promises, job.settings, job.pool), share_of(report, done, end)
-        )
+        group_job = GroupJob(jobs, waves, job.promises, job.settings, job.pool)
+        share = share_of(report, done, end)
+        found_group = encode_mix(group_job, share) or encode_group(group_job, share)
         results, group = found_group.channels, found_group.group
         for index, result in results.items():
             encoded[index] = replace(result, coding=replace(result.coding, lead_group=group_index))
@@ -159,6 +165,7 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
                 )
         kernel_length = kernel_geometry(rate_hz)[0] if len(group.starts) else 0
         groups.append(StoredGroup(group.starts, kernel_length, per_frame))
+        mixes.append(found_group.mix)
         if any(each.coding.residual is not None for each in results.values()):
             mixed.append(found_group.mixed_residuals)
     for index, found in enumerate(lattices):
@@ -171,7 +178,7 @@ def encode_segment(job: SegmentJob, report: Progress) -> EncodedSegment:
             )
     # Channels of several rates share a stream, which is then still to be made.
     known = mixed[0] if len(mixed) == 1 else None
-    return EncodedSegment([encoded[index] for index in range(len(prepared))], groups, known)
+    return EncodedSegment([encoded[index] for index in range(len(prepared))], groups, tuple(mixes), known)
 
 
 def _models_for(models: tuple[Model, ...], rate_hz: float) -> tuple[Model, ...]:

@@ -89,9 +89,9 @@ def search(job: ChannelJob, choice: Choice, *, prdn: float) -> EncodedChannel:
     """
     channel = job.channel
     target = (prdn / 100) ** 2 * channel.scaled_energy
-    step, profile, offsets = _start(job, *search_in_sample(job, choice, target))
+    step, profile, offsets = start_of(job, *search_in_sample(job, choice, target))
     exact_ratio = _exact_ratio(job, target)
-    aim = _aim(job)
+    aim = aim_of(job)
     cascade = CascadeEncoder(job, choice)
     bracket = Bracket(aim)
     best: EncodedChannel | None = None
@@ -151,7 +151,7 @@ def encode_at(job: ChannelJob, choice: Choice, step: float) -> EncodedChannel:
     """
     plain = Step.nearest(max(step * 2.0**-job.channel.exponent, MIN_STEP)).value
     found = search_in_sample(job, replace(choice, step=plain), None)
-    start, profile, offsets = _start(job, *found)
+    start, profile, offsets = start_of(job, *found)
     rounded = Step.nearest(start)
     cascade = CascadeEncoder(job, choice)
     quantised, sums = cascade.quantise(rounded.value, profile, offsets)
@@ -162,7 +162,7 @@ def encode_at(job: ChannelJob, choice: Choice, step: float) -> EncodedChannel:
     return encoded if not job.settings.multiplier else cascade.with_profile(encoded, weight_set=profile.weight_set)
 
 
-def _start(
+def start_of(
     job: ChannelJob, step: float, profile: Profile, offsets: tuple[int, int, int]
 ) -> tuple[float, Profile, tuple[int, int, int]]:
     """Step, profile and offsets to begin with, from those of a plain quantiser."""
@@ -173,7 +173,7 @@ def _start(
     return max(step * trellis.STEP_OF_PLAIN, MIN_STEP), replace(profile, scale_codes=codes), _FIRST_LEVEL_OFFSETS
 
 
-def _aim(job: ChannelJob) -> float:
+def aim_of(job: ChannelJob) -> float:
     """Share of the target to aim at: the middle of what is accepted."""
     return (1 + job.settings.acceptance) / 2
 
@@ -193,7 +193,7 @@ def search_in_sample(
     """
     model = choice.model
     exact_ratio = 1.0 if target is None else _exact_ratio(job, target)
-    aim = _aim(job)
+    aim = aim_of(job)
     if sample is None:
         sample = sample_of(job, model, choice.cascade.residual, TRIAL_SAMPLES)
     step, offsets, weight_set = choice.step, _FIRST_OFFSETS, 0

@@ -71,6 +71,9 @@ class ChannelCoding:
         How samples follow from the cascade's approximation; None where that is what is decoded.
     lattice
         Where it is given, everything above speaks of multiples of its step instead of values.
+    row
+        Weights of the lead group's components, whose sum the channel is, int64 ``(component,)`` in
+        ``2**-mix.WEIGHT_BITS``; None for a channel that is its own component.
     """
 
     offset: int
@@ -84,11 +87,12 @@ class ChannelCoding:
     profile: Profile | None = None
     residual: ResidualCoding | None = None
     lattice: Lattice | None = None
+    row: NDArray[np.int64] | None = None
 
     @property
     def is_constant(self) -> bool:
         """Whether every sample is ``minimum``."""
-        return self.model is None and self.residual is None
+        return self.model is None and self.residual is None and self.row is None
 
 
 def values_of(coding: ChannelCoding, channel: Channel) -> tuple[int, int]:
@@ -119,7 +123,7 @@ def bank_part(step: Step, bank_sum: NDArray[np.float64]) -> NDArray[np.float64]:
     Parameters
     ----------
     bank_sum
-        As `reconstruct` takes it.
+        As `component_of` takes it.
 
     Returns
     -------
@@ -137,10 +141,10 @@ def bank_part(step: Step, bank_sum: NDArray[np.float64]) -> NDArray[np.float64]:
     return fixed
 
 
-def reconstruct(
+def component_of(
     coding: ChannelCoding, bank_sum: NDArray[np.float64], beat_sum: NDArray[np.int64] | None
-) -> NDArray[np.int32]:
-    """Samples in stored units (docs/format.md, section "Synthesis").
+) -> NDArray[np.int64]:
+    """What a cascade gives, in ``2**-FRACTION_BITS`` stored units: Y of docs/format.md, section "Synthesis".
 
     Parameters
     ----------
@@ -149,11 +153,23 @@ def reconstruct(
     beat_sum
         int64, same shape, in ``2**kernels.exponent`` stored units; None without beats.
     """
-    fixed = bank_part(coding.step, bank_sum)
-    total = fixed.astype(np.int64)
+    total = bank_part(coding.step, bank_sum).astype(np.int64)
     if beat_sum is not None:
         total += beat_sum << (coding.kernels.exponent + FRACTION_BITS)
+    return total
+
+
+def reconstruct(
+    coding: ChannelCoding, bank_sum: NDArray[np.float64], beat_sum: NDArray[np.int64] | None
+) -> NDArray[np.int32]:
+    """Samples in stored units of a channel that is its own component; parameters as of `component_of`."""
+    total = component_of(coding, bank_sum, beat_sum)
     total += 1 << (FRACTION_BITS - 1)
     total >>= FRACTION_BITS
-    total += coding.offset
-    return np.clip(total, coding.minimum, coding.maximum, out=total).astype(np.int32)
+    return clamped(coding, total)
+
+
+def clamped(coding: ChannelCoding, values: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Add the offset and keep within the channel's range, in place."""
+    values += coding.offset
+    return np.clip(values, coding.minimum, coding.maximum, out=values).astype(np.int32)

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sancodec.codec import beats, quantiser
+from sancodec.codec.beat_kernel_section import write_kernels
 from sancodec.codec.beats import MAX_EXPONENT, Events
 from sancodec.codec.bits import BitWriter
 from sancodec.codec.channel import Cascade, ChannelJob, Choice
 from sancodec.codec.chunks import Part, band_phases, bands_of, base_windows, bridged, phases_of_part
-from sancodec.codec.coding_section import write_kernels, write_profile
+from sancodec.codec.coding_section import write_profile
 from sancodec.codec.contexts import Profile
 from sancodec.codec.detection import windows_at
 from sancodec.codec.event_stream import write_events
@@ -70,13 +71,15 @@ def sample_of(job: ChannelJob, model: Model, residual: NDArray[np.float32], n_wa
     return Sample(bands, phases, n_samples / (len(starts) * length), starts, length)
 
 
-def choose(job: ChannelJob, *, prdn: float) -> Choice:
+def choose(job: ChannelJob, *, prdn: float = math.nan, step: float | None = None) -> Choice:
     """First the bank, with the middle number of kernels, then that number.
 
     Parameters
     ----------
     prdn
         The target: what is best depends on it.
+    step
+        In units of the channel's signal; given instead of a target.
     """
     group, channel, hint = job.group, job.channel, job.hint
     counts = [count for count in job.settings.kernel_counts if count]
@@ -97,14 +100,15 @@ def choose(job: ChannelJob, *, prdn: float) -> Choice:
         return Choice(hint.model, cascade_of(job, learnt.get(hint.n_kernels), step), step)
     options = [0, *learnt]
     middle = options[(len(options) + 1) // 2] if learnt else 0
-    target_rmse = prdn / 100 * math.sqrt(channel.scaled_energy / channel.n_valid)
-    rough = cascade_of(job, learnt.get(middle), max(STEP_PER_RMSE * target_rmse, MIN_STEP))
-    step = _plain_step(sample_of(job, job.models[0], rough.residual, _STEP_TRIAL_SAMPLES).bands, target_rmse)
+    if step is None:
+        target_rmse = prdn / 100 * math.sqrt(channel.scaled_energy / channel.n_valid)
+        rough = cascade_of(job, learnt.get(middle), max(STEP_PER_RMSE * target_rmse, MIN_STEP))
+        step = plain_step(sample_of(job, job.models[0], rough.residual, _STEP_TRIAL_SAMPLES).bands, target_rmse)
     cascades = {middle: cascade_of(job, learnt.get(middle), step)}
     model, costs = job.models[0], {middle: 0.0}
     likely = [model]
     if len(job.models) > 1:
-        likely = sorted(job.models, key=lambda each: _rough_bits(job, each, cascades[middle], step))
+        likely = sorted(job.models, key=lambda each: rough_bits(job, each, cascades[middle].residual, step))
         if not job.settings.multiplier:
             return Choice(likely[0], cascades[middle], step)
         # On short channels all take no time; the trial's bits say little of those that zstd needs.
@@ -147,9 +151,9 @@ def cascade_of(job: ChannelJob, kernels: NDArray[np.float32] | None, step: float
     return Cascade(quantised, events, residual, side_bits)
 
 
-def _rough_bits(job: ChannelJob, model: Model, cascade: Cascade, step: float) -> float:
+def rough_bits(job: ChannelJob, model: Model, residual: NDArray[np.float32], step: float) -> float:
     """Σ ½·log2(1 + 4·(a/Δ)²) over a small sample: enough to tell which banks are worth a real trial."""
-    sample = sample_of(job, model, cascade.residual, _STEP_TRIAL_SAMPLES)
+    sample = sample_of(job, model, residual, _STEP_TRIAL_SAMPLES)
     factor = np.float32(4 / step**2)
     bits = sum(float(np.log2(1 + factor * band**2).sum()) for band in sample.bands.absolute) / 2
     return bits * sample.factor
@@ -207,7 +211,7 @@ def with_best_weights(model: Model, profile: Profile, quantised: Quantised, phas
     return min((replace(profile, weight_set=index) for index in range(model.contexts.n_weight_sets)), key=bits)
 
 
-def _plain_step(bands: Bands, target_rmse: float) -> float:
+def plain_step(bands: Bands, target_rmse: float) -> float:
     """The step at which dead-zone quantisation meets a root mean square error, by bisection."""
     count = sum(band.size for band in bands.absolute)
     low = math.log(max(MIN_STEP, target_rmse * 1.5))
