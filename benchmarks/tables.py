@@ -5,8 +5,8 @@
 
 A table stands between ``<!-- table FILE KIND -->`` and ``<!-- end table -->``. FILE is in benchmarks/results. KIND is
 one of prdn, max_error, lossless (ratios), over (sancodec over the yardsticks), records (ratios record by record),
-processes, in_process (speed), coder_alone, engines, kit_sizes, kit_speeds, random_access, long_recording, paper_phi
-and environment.
+processes, in_process (speed), coder_alone, engines, kit_sizes, kit_speeds, random_access, long_recording, beats_stream,
+beats_detectors, beats_records, paper_phi and environment.
 """
 
 from __future__ import annotations
@@ -238,6 +238,51 @@ def long_recording(result: Result) -> str:
     return _table(header, rows)
 
 
+def _beat_cells(entry: Result) -> list[str]:
+    return [
+        f"{entry['sensitivity']:.2f} ({entry['worst_sensitivity']:.2f})",
+        f"{entry['ppv']:.2f} ({entry['worst_ppv']:.2f})",
+        f"{entry['mean_rr_error_ms']:.1f}",
+        f"{entry['mean_sdnn_error_ms']:.2f}",
+    ]
+
+
+_BEAT_HEADINGS = ["sensitivity %, all beats (worst record)", "PPV %", "RR error ms", "SDNN error ms"]
+
+
+def beats_stream(result: Result) -> str:
+    rows = [
+        [f"{entry['preset']}, level {entry['level']}", *_beat_cells(entry), f"{entry['median_ms']:.0f}"]
+        for entry in result["stream"]
+    ]
+    return _table(["beats from the stream", *_BEAT_HEADINGS, "ms a record"], rows)
+
+
+def beats_detectors(result: Result) -> str:
+    rows = []
+    for entry in result["detectors"]:
+        if entry["preset"] == "original":
+            original = entry
+        lost = [f"{original[name] - entry[name]:+.3f}" for name in ("sensitivity", "ppv")]
+        lost = ["", ""] if entry is original else lost
+        rows.append([f"{entry['detector']}, {entry['preset']}", *_beat_cells(entry), *lost])
+    return _table(["detector on the first lead", *_BEAT_HEADINGS, "points of sensitivity lost", "of PPV"], rows)
+
+
+def beats_by_record(result: Result) -> str:
+    """Missed and extra beats of the stream, record by record, at the level that detectors are run at."""
+    presets = list(dict.fromkeys(row["preset"] for row in result["stream_rows"]))
+    cells: dict[str, dict[str, str]] = {}
+    beats: dict[str, int] = {}
+    for row in result["stream_rows"]:
+        if row["level"] == result["detected_level"] and row["score"] is not None:
+            score = row["score"]
+            beats[row["record"]] = score["n_matched"] + score["n_missed"]
+            cells.setdefault(row["record"], {})[row["preset"]] = f"{score['n_missed']} / {score['n_extra']}"
+    rows = [[name, f"{beats[name]}", *(row.get(preset, "–") for preset in presets)] for name, row in cells.items()]
+    return _table(["record", "beats", *(f"{preset}: missed / extra" for preset in presets)], rows)
+
+
 def paper_phi(result: Result) -> str:
     """φ̄ by record and activation, of the first seed; the ratio to the published code over all seeds."""
     rows = []
@@ -285,6 +330,9 @@ KINDS: dict[str, Callable[[Result], str]] = {
     "kit_speeds": kit_speeds,
     "random_access": random_access,
     "long_recording": long_recording,
+    "beats_stream": beats_stream,
+    "beats_detectors": beats_detectors,
+    "beats_records": beats_by_record,
     "paper_phi": paper_phi,
     "environment": describe_environment,
 }

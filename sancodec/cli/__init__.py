@@ -18,6 +18,7 @@ _COMMANDS = {
     "info": ("sancodec.cli.info", "Tell what is inside .san files."),
     "verify": ("sancodec.cli.verify", "Check .san files, decoding everything."),
     "compare": ("sancodec.cli.compare", "Tell what was lost."),
+    "events": ("sancodec.cli.events", "Write the beats of .san files as WFDB annotations, without decoding."),
     "plot": ("sancodec.cli.plot", "Draw what is inside .san files and models (needs the plot extra)."),
     "models": ("sancodec.cli.models", "List the kernel models that ship."),
     "export": ("sancodec.cli.export", "Write or check a deployment kit of ONNX graphs."),

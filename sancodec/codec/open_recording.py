@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
+from sancodec.codec.beat_times import beat_times
 from sancodec.codec.beats import Events
 from sancodec.codec.decoder import RecordingReader
 from sancodec.codec.kernels import Model
@@ -113,6 +114,29 @@ class OpenRecording:
         First sample of each event's kernel window, and the events' kernel ids and gains.
         """
         return self._reader.events(self._index(channel))
+
+    def beats(self, channels: ChannelKey | Sequence[ChannelKey] | None = None) -> NDArray[np.int64]:
+        """R peaks of beats, told from the events alone, without decoding the waveform.
+
+        Parameters
+        ----------
+        channels
+            One channel or several of one sampling rate; all by default. Leads together tell more than one.
+
+        Returns
+        -------
+        int64 ``(beat,)``, increasing, in samples of these channels.
+
+        Raises
+        ------
+        InvalidSignalError
+            When the channels have different sampling rates, or none of them has beat kernels.
+        """
+        if channels is None:
+            keys: Sequence[ChannelKey] = range(len(self.channels))
+        else:
+            keys = [channels] if isinstance(channels, (str, SupportsIndex)) else channels
+        return beat_times(self._reader, [self._index(key) for key in keys])
 
     def __getitem__(self, key: ChannelsKey | tuple[ChannelsKey, SampleKey]) -> Any:
         """Samples in stored units; a missing sample is the channel's ``invalid``.

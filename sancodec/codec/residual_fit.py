@@ -178,9 +178,10 @@ def _quantised(
 ) -> tuple[ResidualCoding, float, float]:
     """Integer weights: the rounding of each is made up for by those after it; also what it adds, and its bits."""
     ridge = _RIDGE * max(float(np.trace(gram)) / len(gram), 1e-9)
-    # Upper triangular root of the inverse: row i says how later weights make up for an error of weight i.
-    inverse = np.linalg.inv(gram + ridge * np.eye(len(gram)))
-    root = np.linalg.cholesky((inverse + inverse.T) / 2).T
+    # Upper triangular root of the inverse: row i says how later weights make up for an error of weight i. It is the
+    # inverse of the matrix's own root, taken from its last row on; an inverse in between need not be definite.
+    reversed_root = np.linalg.cholesky((gram + ridge * np.eye(len(gram)))[::-1, ::-1])
+    root = np.linalg.inv(reversed_root[::-1, ::-1])
     integers = np.zeros(len(weights), np.int64)
     noise = 0.0
     for shift in range(_MIN_SHIFT, MAX_WEIGHT_SHIFT + 1):

@@ -120,6 +120,13 @@ def test_a_channel_without_a_valid_sample_comes_back(long_ecg, level):
     )
 
 
+@pytest.mark.parametrize("seed", [31, 60])
+def test_more_channels_than_samples_to_predict_them_by_come_back(seed):
+    rng = np.random.default_rng(seed)
+    x = np.where(rng.random((17, 9)) < 0.9, 1, rng.integers(0, 4, (17, 9))).astype(np.int8)
+    assert np.array_equal(sancodec.decompress(sancodec.compress(x, sampling_rate_hz=360, lossless=True, level=1)), x)
+
+
 def test_a_constant_channel_with_gaps_is_exact():
     samples = np.full(500, 9)
     samples[100:200] = -32768
