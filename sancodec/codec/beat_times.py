@@ -8,13 +8,14 @@ before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sancodec.codec.beats import BeatKernels, kernel_geometry
+from sancodec.codec.beats import Events, kernel_geometry
 from sancodec.codec.decoder import RecordingReader
+from sancodec.codec.mix import WEIGHT_BITS
 from sancodec.codec.synthesis import ChannelCoding
 from sancodec.errors import InvalidSignalError
 
@@ -55,8 +56,9 @@ def beat_times(reader: RecordingReader, channels: Sequence[int]) -> NDArray[np.i
     has_kernels = False
     for index in range(header.n_chunks):
         segment, streams = reader.parse(index)
-        codings = [reader.decoder(segment).codings[channel] for channel in channels]
-        groups = {coding.lead_group for coding in codings if coding.kernels.n_kernels}
+        codings = reader.decoder(segment).codings
+        layers = [_beat_layers(codings, channel) for channel in channels]
+        groups = {codings[index].lead_group for layer in layers for index in layer}
         if not groups:
             continue
         if len(groups) > 1:
@@ -66,11 +68,10 @@ def beat_times(reader: RecordingReader, channels: Sequence[int]) -> NDArray[np.i
         slope = np.zeros((len(channels), len(of_chunk)))
         offset = np.zeros(len(of_chunk), np.int64)
         for row in reversed(range(len(channels))):  # the first channel that has an event says where its peak is
-            events = streams.events.events[channels[row]]
-            if codings[row].kernels.n_kernels:
-                steepness, peaks = _shapes(codings[row], rate_hz)
-                slope[row] = events.gains * steepness[events.kernel_ids]
-                offset = np.where(events.gains > 0, peaks[events.kernel_ids], offset)
+            if layers[row]:
+                waves, low = _waves(codings, layers[row], streams.events.events, rate_hz)
+                slope[row] = np.sqrt((np.diff(waves, axis=1) ** 2).sum(axis=1))
+                offset = np.where(slope[row] > 0, low + np.abs(waves).argmax(axis=1), offset)
         starts.append(of_chunk + index * header.chunk_frames * width)
         slopes.append(slope)
         offsets.append(offset)
@@ -88,19 +89,38 @@ def beat_times(reader: RecordingReader, channels: Sequence[int]) -> NDArray[np.i
     return np.unique(beats[(beats >= 0) & (beats < n_samples)])
 
 
-def _shapes(coding: ChannelCoding, rate_hz: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Of each kernel at gain 1, the root of its summed squared slope near the peak, and the peak's position."""
-    kernels: BeatKernels = coding.kernels
-    length = kernels.weights.shape[1]
+def _beat_layers(codings: Sequence[ChannelCoding], channel: int) -> dict[int, float]:
+    """Channels whose beat kernels a channel has, with their weights: its own, or those of the components of its mix."""
+    own = codings[channel]
+    if own.row is None:
+        return {channel: 1.0} if own.kernels.n_kernels else {}
+    carriers = [
+        index for index, each in enumerate(codings) if each.lead_group == own.lead_group and each.model is not None
+    ]
+    weights = own.row * 2.0**-WEIGHT_BITS
+    return {
+        index: weight
+        for index, weight in zip(carriers, weights.tolist(), strict=True)
+        if codings[index].kernels.n_kernels and weight
+    }
+
+
+def _waves(
+    codings: Sequence[ChannelCoding], layers: Mapping[int, float], all_events: Sequence[Events], rate_hz: float
+) -> tuple[NDArray[np.float64], int]:
+    """What each event adds to a channel near its peak, ``(event, position)``, and where in its kernel that begins."""
+    length = codings[next(iter(layers))].kernels.weights.shape[1]
     _, before = kernel_geometry(rate_hz)
     near = max(1, round(_NEAR_PEAK_S * rate_hz))
     low, high = max(0, before - near), min(length, before + near + 1)
     if high - low < 2:  # no window of our own encoder
         low, high = 0, length
-    unit = 2.0**kernels.exponent * (1.0 if coding.lattice is None else coding.lattice.step)
-    wave = kernels.weights[:, low:high] * unit  # (kernel, position)
-    steepness = np.sqrt((np.diff(wave, axis=1) ** 2).sum(axis=1))
-    return steepness, low + np.abs(wave).argmax(axis=1)
+    waves = np.zeros((len(all_events[next(iter(layers))].gains), high - low))
+    for index, weight in layers.items():
+        coding, events = codings[index], all_events[index]
+        unit = weight * 2.0**coding.kernels.exponent * (1.0 if coding.lattice is None else coding.lattice.step)
+        waves += unit * events.gains[:, None] * coding.kernels.weights[events.kernel_ids, low:high]
+    return waves, low
 
 
 def _over_leads(slopes: NDArray[np.float64]) -> NDArray[np.float64]:
