@@ -58,7 +58,7 @@ def encoded(
     """Compress with chunks as short as asked for."""
     file = io.BytesIO()
     chunk_s = None if chunk_frames is None else chunk_frames / float(recording.frame_rate_hz)
-    with mock.patch.object(encoder, "MIN_CHUNK_FRAMES", 16):
+    with mock.patch.object(encoder, "MIN_CHUNK_SAMPLES", 16):
         encode_recording(
             recording,
             file,

@@ -74,7 +74,7 @@ typedef struct {
     size_t chunk_samples; /* of all channels in the longest chunk: room that san_decode_chunk needs */
     uint32_t n_segments;
     uint32_t level;          /* what the encoder was asked for */
-    const char *source;      /* "wfdb", "array" … */
+    const char *source;      /* "wfdb", "edf", "array" … */
     uint32_t n_side_files;   /* which are passed over */
     uint32_t n_models;
     const uint8_t *models;   /* SHA-256 of each: 32 bytes, one after the other */

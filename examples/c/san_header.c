@@ -45,7 +45,8 @@ static const char *copy_of(Bytes text) {
 static void check_source(Bytes text) {
     uint64_t n = san_left(&text);
     const uint8_t *at = text.at;
-    int is_known = (n == 4 && !memcmp(at, "wfdb", 4)) || (n == 5 && !memcmp(at, "array", 5));
+    int is_known = (n == 4 && !memcmp(at, "wfdb", 4)) || (n == 3 && !memcmp(at, "edf", 3)) ||
+                   (n == 5 && !memcmp(at, "array", 5));
     if (n == 10 && !memcmp(at, "array:", 6) && at[8] == ':')
         is_known = (at[6] == 'i' || at[6] == 'u') && memchr("1248", at[7], 4) && (at[9] == '1' || at[9] == '2');
     if (!is_known)

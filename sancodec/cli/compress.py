@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
@@ -31,6 +31,8 @@ from sancodec.errors import InvalidSignalError
 if TYPE_CHECKING:
     from sancodec.codec.encoder import Summary
     from sancodec.codec.promise import Promise
+    from sancodec.codec.recording import FrameSource, RecordingDescription
+    from sancodec.datasets.file_writer import FileComparison
 
 _PRESET_HELP = "; ".join(f"{name}: {preset}" for name, preset in PRESETS.items())
 _ENCODING_SHARE = 0.8  # of the time; the rest is the check of what was written
@@ -70,7 +72,7 @@ def _max_error(ctx: click.Context, parameter: click.Parameter, value: str | None
     callback=_max_error,
     help="Largest error of any sample, such as 20uV, 0.02mV or 4adu; adu, stored units, without a unit.",
 )
-@click.option("--lossless", is_flag=True, help="Every sample exact; WFDB files come back byte for byte.")
+@click.option("--lossless", is_flag=True, help="Every sample exact; WFDB, EDF and BDF files come back byte for byte.")
 @click.option(
     "--preset",
     type=click.Choice(list(PRESETS)),
@@ -128,14 +130,16 @@ def command(
 ) -> None:
     """Compress recordings to .san files.
 
-    INPUT is a WFDB record (file.dat, file.hea, or its name) or a .npy array of integers; - is such an array, or with
-    --header the signal file of a WFDB record, on standard input, and goes to standard output by default. Of several
+    INPUT is a WFDB record (file.dat, file.hea, or its name), an EDF or BDF file (.edf, .bdf) or a .npy array of
+    integers; - is such a file or array, or with --header the signal file of a WFDB record, on standard input, and goes
+    to standard output by default. Of several
     quality options all hold. The file is read back and checked before it appears. Inputs are kept.
 
     \b
     sancodec compress 100.dat
     sancodec compress mitdb/*.hea --preset monitor -o compressed
     sancodec compress 100.dat --lossless
+    sancodec compress sleep.edf --prdn 5
     sancodec compress - --rate 500 --max-error 4adu < ecg.npy > ecg.san
     """
     if output is None and inputs == (STANDARD_STREAM,):
@@ -177,6 +181,10 @@ def command(
             standard_output() if target is None else new_file(target, force=force) as file,
         ):
             options.tell_if_slow(opened.source, quiet=quiet)
+            if not exact and opened.source.source == "wfdb":
+                from sancodec.datasets.wfdb_segmented_source import refuse_rescaled
+
+                refuse_rescaled(opened.source)
             promises = promises_for(
                 opened.source.channels,
                 prdn=prdn,
@@ -236,8 +244,7 @@ def check_written(
     """Read a container back, chunk by chunk, and refuse it unless it is what was promised.
 
     Checked are every checksum, every digest of the decoded samples, the largest error of every channel that has a
-    bound, and where ``exact`` is true and the recording is a WFDB record, every byte of the files that would be
-    restored.
+    bound, and where ``exact`` is true and the recording is no array, every byte of the files that would be restored.
 
     Raises
     ------
@@ -247,8 +254,6 @@ def check_written(
 
     from sancodec.api import default_engine
     from sancodec.codec.decoder import RecordingReader
-    from sancodec.datasets.wfdb_source import WfdbSource
-    from sancodec.datasets.wfdb_writer import WfdbComparison
     from sancodec.errors import CorruptError
 
     file.flush()
@@ -258,9 +263,9 @@ def check_written(
         raise CorruptError("the file written does not have the length of the recording; please report this")
     bounded = [index for index, promise in enumerate(promises) if promise.max_error_adu is not None]
     with ExitStack() as closing:
-        files: WfdbComparison | None = None
-        if exact and isinstance(source, WfdbSource):
-            files = closing.enter_context(WfdbComparison(source, reader.header))
+        files = _comparison(source, reader.header) if exact else None
+        if files is not None:
+            closing.enter_context(files)
         first = 0
         for index, decoded in reader.chunks(0, reader.header.n_chunks):
             last = first + len(decoded[0]) // source.channels[0].samples_per_frame
@@ -279,6 +284,22 @@ def check_written(
         if files is not None:
             files.finish()
     reader.check_end()
+
+
+def _comparison(source: FrameSource, description: RecordingDescription) -> FileComparison | None:
+    """The files of a recording beside those that would be restored; None for arrays, which are restored as arrays."""
+    if source.source == "wfdb":
+        from sancodec.datasets.wfdb_segmented_source import SegmentedSource
+        from sancodec.datasets.wfdb_source import WfdbSource
+        from sancodec.datasets.wfdb_writer import WfdbComparison
+
+        return WfdbComparison(cast(WfdbSource | SegmentedSource, source), description)
+    if source.source == "edf":
+        from sancodec.datasets.edf_restore import EdfComparison
+        from sancodec.datasets.edf_source import EdfSource
+
+        return EdfComparison(cast(EdfSource, source), description)
+    return None
 
 
 def _result(

@@ -14,6 +14,7 @@ import click
 from sancodec.cli import options
 from sancodec.cli.excerpt import Excerpt, excerpt_of, pieces_of
 from sancodec.cli.files import (
+    EDF_SUFFIXES,
     STANDARD_STREAM,
     new_file,
     new_folder,
@@ -34,13 +35,16 @@ if TYPE_CHECKING:
 
     from sancodec.codec.decoder import RecordingReader
     from sancodec.codec.kernels import Model
+    from sancodec.codec.recording import RecordingDescription
     from sancodec.codec.salvage import SalvageReader
     from sancodec.codec.synthesis import Engine
+    from sancodec.datasets.edf_restore import EdfBytes
     from sancodec.datasets.wfdb_new_record import Ranges
 
     Pieces = Iterator[list[NDArray[np.int32]]]
 
 _SUFFIXES = {"npy": ".npy", "csv": ".csv"}
+_EDF_KINDS = ("edf", "bdf")
 
 
 @click.command("decompress")
@@ -49,9 +53,14 @@ _SUFFIXES = {"npy": ".npy", "csv": ".csv"}
     "-o",
     "--output",
     metavar="DIR|FILE|-",
-    help="Folder of the restored record, or the array or table; beside FILE by default.",
+    help="Folder of the restored record or file, or the file itself; beside FILE by default.",
 )
-@click.option("--to", "form", type=click.Choice(["wfdb", "npy", "csv"]), help="What to write; as it came by default.")
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(["wfdb", "edf", "bdf", "npy", "csv"]),
+    help="What to write; as it came by default.",
+)
 @click.option("--start", "start_s", callback=parse_time, metavar="TIME", help="Where to begin: seconds, or H:MM:SS.")
 @click.option("--end", "end_s", callback=parse_time, metavar="TIME", help="Where to end, not included.")
 @click.option(
@@ -87,15 +96,17 @@ def command(
     """Restore records from .san files; FILE may be - for standard input.
 
     A WFDB record comes back under its own file names, with every line of its header; the checksums and first
-    values in it are those of the restored samples. A part of it, chosen by --start, --end or --channel, is a new
-    record in format 16, 24 or 32, named after FILE. Nothing is written unless all that is restored is intact;
-    with --salvage, chunks that are lost are filled with missing samples, or the smallest value where there are none,
-    and named.
+    values in it are those of the restored samples. An EDF or BDF file comes back under its own name, with its header
+    and annotations. A part of them, chosen by --start, --end or --channel, is a new record in format 16, 24 or 32, or a
+    new file without annotations whose last data record is filled up with its last samples, named after FILE. Nothing
+    is written unless all that is restored is intact; with --salvage, chunks that are lost are filled with missing
+    samples, or the smallest value where there are none, and named.
 
     \b
     sancodec decompress 100.san -o restored
     sancodec decompress 100.san --start 0:10:00 --end 0:10:30 --channel MLII --to npy
     sancodec decompress 100.san --to csv -o - | head
+    sancodec decompress sleep.san --start 1:00:00 --end 1:10:00 -o part.edf
     sancodec decompress --salvage damaged.san -o rescued
     """
     if len(inputs) > 1 and output is not None and not Path(output).is_dir():
@@ -117,14 +128,17 @@ def command(
             excerpt = excerpt_of(reader.header, start_s=start_s, end_s=end_s, names=channels)
             options.tell_if_slow(excerpt, quiet=quiet)
             pieces = pieces_of(reader, excerpt, report)
-            kind = form or ("wfdb" if reader.header.source == "wfdb" else "npy")
+            kind = form or _kind_of(reader.header)
             if output == STANDARD_STREAM:
                 with standard_output() as stream:
-                    _write_stream(excerpt, pieces, kind, stream, ranges=_ranges(reader, excerpt))
+                    _write_stream(excerpt, pieces, kind, stream, ranges=_ranges(reader, excerpt, kind))
                 report_salvage(reader, name, quiet=quiet)
                 return
+            ranges = _ranges(reader, excerpt, kind)
             if kind == "wfdb":
-                written = _write_record(excerpt, pieces, name, output, ranges=_ranges(reader, excerpt), force=force)
+                written = _write_record(excerpt, pieces, name, output, ranges=ranges, force=force)
+            elif kind in _EDF_KINDS:
+                written = _write_edf(excerpt, pieces, kind, name, output, ranges=ranges, force=force)
             else:
                 target = _target(name, output, kind)
                 with new_file(target, force=force) as opened:
@@ -163,9 +177,18 @@ def _hint(file: BinaryIO, is_salvage: bool) -> Iterator[None]:
         raise type(error)(f"{error}. --salvage restores what is left") from None
 
 
-def _ranges(reader: RecordingReader | SalvageReader, excerpt: Excerpt) -> Ranges | None:
-    """What the samples of a new record reach, from which its format is chosen."""
-    if excerpt.source == "wfdb":
+def _kind_of(header: RecordingDescription) -> str:
+    """What a recording came as."""
+    if header.source == "edf":
+        from sancodec.datasets.edf_restore import is_bdf
+
+        return "bdf" if is_bdf(header) else "edf"
+    return "wfdb" if header.source == "wfdb" else "npy"
+
+
+def _ranges(reader: RecordingReader | SalvageReader, excerpt: Excerpt, kind: str) -> Ranges | None:
+    """What the samples of a new record or file reach, from which its format is chosen."""
+    if kind not in ("wfdb", *_EDF_KINDS) or _kind_of(excerpt) == kind:
         return None
     ranges = reader.value_ranges()
     return [ranges[index] for index in excerpt.indices]
@@ -186,6 +209,40 @@ def _write_record(
         return writer.finish()
 
 
+def _write_edf(
+    excerpt: Excerpt,
+    pieces: Pieces,
+    kind: str,
+    name: str,
+    output: str | None,
+    *,
+    ranges: Ranges | None,
+    force: bool,
+) -> list[Path]:
+    from sancodec.datasets.file_writer import FileWriter
+
+    folder, file_name = _folder_beside(name) if output is None else Path(output), None
+    if folder.suffix.lower() in EDF_SUFFIXES and not folder.is_dir():
+        folder, file_name = folder.parent, folder.name
+    content = _edf_bytes(excerpt, kind, file_name, name, ranges=ranges)
+    with ExitStack() as closing:
+        closing.enter_context(new_folder(folder))
+        writer = closing.enter_context(FileWriter(content, folder, force=force))
+        for piece in pieces:
+            writer.write(piece)
+        return writer.finish()
+
+
+def _edf_bytes(excerpt: Excerpt, kind: str, file_name: str | None, name: str, *, ranges: Ranges | None) -> EdfBytes:
+    """The file from which a whole recording came, or a new one."""
+    from sancodec.datasets.edf_restore import new_edf, restored_edf
+
+    if ranges is None:
+        return restored_edf(excerpt, file_name=file_name)
+    file_name = file_name or f"{_stem(name)}.{kind}"
+    return new_edf(excerpt, file_name=file_name, is_bdf=kind == "bdf", value_ranges=ranges)
+
+
 def _write_stream(excerpt: Excerpt, pieces: Pieces, kind: str, file: BinaryIO, *, ranges: Ranges | None) -> None:
     if kind == "wfdb":
         from sancodec.datasets.wfdb_restore import signal_file_bytes
@@ -198,6 +255,14 @@ def _write_stream(excerpt: Excerpt, pieces: Pieces, kind: str, file: BinaryIO, *
                 file.write(block)
         finally:
             stream.close()
+        return
+    if kind in _EDF_KINDS:
+        content = _edf_bytes(excerpt, kind, None, STANDARD_STREAM, ranges=ranges)
+        for piece in pieces:
+            for _, block in content.piece(piece):
+                file.write(block)
+        for _, block in content.end():
+            file.write(block)
         return
     from sancodec.datasets.arrays import CsvWriter, NpyWriter
 

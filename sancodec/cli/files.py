@@ -21,6 +21,7 @@ from sancodec.errors import InvalidSignalError, OutputExistsError, SancodecError
 STANDARD_STREAM = "-"
 STANDARD_INPUT = "standard input"
 SAN_SUFFIX = ".san"
+EDF_SUFFIXES = (".edf", ".bdf")
 _COPY_BYTES = 1 << 20
 
 
@@ -29,7 +30,7 @@ def default_output(name: str) -> Path:
     path = Path(name)
     return (
         path.with_suffix(SAN_SUFFIX)
-        if path.suffix in (".dat", ".hea", ".npy", ".mat")
+        if path.suffix in (".dat", ".hea", ".npy", ".mat") or path.suffix.lower() in EDF_SUFFIXES
         else path.with_name(path.name + SAN_SUFFIX)
     )
 
@@ -117,7 +118,7 @@ def new_folder(path: Path) -> Iterator[None]:
         When it is a file.
     """
     if path.exists() and not path.is_dir():
-        raise InvalidSignalError(f"{path}: is a file; a WFDB record is several files and needs a folder")
+        raise InvalidSignalError(f"{path}: is a file; a folder is needed, or for EDF and BDF a name that ends so")
     made = [each for each in (path, *path.parents) if not each.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,24 @@
-"""Recordings as inputs of the commands: WFDB records, arrays, standard input."""
+"""Recordings as inputs of the commands: WFDB records, EDF and BDF files, arrays, standard input."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from sancodec.cli.files import SAN_SUFFIX, STANDARD_INPUT, STANDARD_STREAM, copy_standard_input, standard_input
+from sancodec.cli.files import (
+    EDF_SUFFIXES,
+    SAN_SUFFIX,
+    STANDARD_INPUT,
+    STANDARD_STREAM,
+    copy_standard_input,
+    standard_input,
+)
 from sancodec.errors import InvalidSignalError, SancodecError
 
 if TYPE_CHECKING:
@@ -19,7 +27,9 @@ if TYPE_CHECKING:
 _ARRAY_SUFFIX = ".npy"
 _ARRAY_MAGIC = b"\x93NUMPY"
 _SAN_MAGIC = b"\x89SAN"
-_LATER_SUFFIXES = {".edf": "EDF", ".bdf": "BDF", ".csv": "CSV", ".png": "image", ".pgm": "image"}
+_MAGIC_BYTES = 8
+_EDF_MAGICS = {b"0       ": ".edf", b"\xffBIOSEMI": ".bdf"}
+_LATER_SUFFIXES = {".csv": "CSV", ".png": "image", ".pgm": "image"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +48,7 @@ class OpenInput:
 
 @contextmanager
 def open_input(name: str, *, sampling_rate_hz: float | None, header: str | None, exact: bool) -> Iterator[OpenInput]:
-    """Open a recording by its file name: a WFDB record, a ``.npy`` array, or standard input.
+    """Open a recording by its file name: a WFDB record, an EDF or BDF file, a ``.npy`` array, or standard input.
 
     Parameters
     ----------
@@ -57,7 +67,7 @@ def open_input(name: str, *, sampling_rate_hz: float | None, header: str | None,
     if name == STANDARD_STREAM:
         if header is not None:
             _refuse_rate(STANDARD_INPUT, sampling_rate_hz)
-        standard = _standard_array(sampling_rate_hz) if header is None else _standard_record(header, exact=exact)
+        standard = _standard_file(sampling_rate_hz) if header is None else _standard_record(header, exact=exact)
         with standard as opened:
             yield opened
         return
@@ -70,9 +80,15 @@ def open_input(name: str, *, sampling_rate_hz: float | None, header: str | None,
             yield OpenInput(array, path.stat().st_size)
         return
     _refuse_rate(name, sampling_rate_hz)
-    from sancodec.datasets.wfdb_source import open_wfdb
+    if path.suffix.lower() in EDF_SUFFIXES:
+        from sancodec.datasets.edf_source import open_edf
 
-    with open_wfdb(path, exact=exact) as record:
+        with open_edf(path) as edf:
+            yield OpenInput(edf, edf.n_bytes)
+        return
+    from sancodec.datasets.wfdb_segmented_source import open_record
+
+    with open_record(path, exact=exact) as record:
         yield OpenInput(record, record.n_bytes)
 
 
@@ -96,43 +112,72 @@ def _check_suffix(path: Path) -> None:
     if path.suffix.lower() in _LATER_SUFFIXES:
         kind = _LATER_SUFFIXES[path.suffix.lower()]
         raise InvalidSignalError(
-            f"{path}: {kind} input is not supported by this release; give a WFDB record or a .npy array"
+            f"{path}: {kind} input is not supported by this release; give a WFDB record, an EDF or BDF file, or a "
+            ".npy array"
         )
 
 
 def _refuse_rate(name: str, sampling_rate_hz: float | None) -> None:
     if sampling_rate_hz is not None:
-        raise InvalidSignalError(f"{name}: --rate is for .npy arrays; a WFDB header states its own sampling rate")
+        raise InvalidSignalError(f"{name}: --rate is for .npy arrays; this input states its own sampling rate")
 
 
 @contextmanager
-def _standard_array(sampling_rate_hz: float | None) -> Iterator[OpenInput]:
+def _standard_file(sampling_rate_hz: float | None) -> Iterator[OpenInput]:
+    """An array, an EDF or a BDF file, by its first bytes."""
+    with standard_input() as file:
+        head = file.read(_MAGIC_BYTES)
+        file.seek(0)
+        if head in _EDF_MAGICS:
+            _refuse_rate(STANDARD_INPUT, sampling_rate_hz)
+            opening = _standard_edf(file, _EDF_MAGICS[head])
+        else:
+            opening = _standard_array(file, head, sampling_rate_hz)
+        with opening as opened:
+            yield opened
+
+
+@contextmanager
+def _standard_edf(file: BinaryIO, suffix: str) -> Iterator[OpenInput]:
+    """Under a name of its own in a folder of its own: what is restored from it needs a name."""
+    from sancodec.datasets.edf_source import open_edf
+
+    with tempfile.TemporaryDirectory(prefix="sancodec-") as folder:
+        path = Path(folder) / f"standard-input{suffix}"
+        with path.open("xb") as copied:
+            shutil.copyfileobj(file, copied)
+        with _named(folder), open_edf(path) as edf:
+            yield OpenInput(edf, edf.n_bytes)
+
+
+@contextmanager
+def _standard_array(file: BinaryIO, head: bytes, sampling_rate_hz: float | None) -> Iterator[OpenInput]:
     from sancodec.datasets.array_source import ArraySource
 
-    with standard_input() as file:
-        magic = file.read(len(_ARRAY_MAGIC))
-        file.seek(0)
-        if magic.startswith(_SAN_MAGIC):
-            raise InvalidSignalError(f"{STANDARD_INPUT}: it is compressed already; use decompress, info or verify")
-        if magic != _ARRAY_MAGIC:
-            raise InvalidSignalError(
-                f"{STANDARD_INPUT}: is no .npy array; for a WFDB signal file name its header with --header FILE.hea"
-            )
-        if sampling_rate_hz is None:
-            raise InvalidSignalError(
-                f"{STANDARD_INPUT}: a .npy array does not state its sampling rate; give it with --rate HZ"
-            )
-        n_bytes = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        with _named():
-            source = ArraySource(file, sampling_rate_hz=sampling_rate_hz)
-        yield OpenInput(source, n_bytes)
+    magic = head[: len(_ARRAY_MAGIC)]
+    if magic.startswith(_SAN_MAGIC):
+        raise InvalidSignalError(f"{STANDARD_INPUT}: it is compressed already; use decompress, info or verify")
+    if magic != _ARRAY_MAGIC:
+        raise InvalidSignalError(
+            f"{STANDARD_INPUT}: is neither a .npy array nor an EDF or BDF file; for a WFDB signal file name its header "
+            "with --header FILE.hea"
+        )
+    if sampling_rate_hz is None:
+        raise InvalidSignalError(
+            f"{STANDARD_INPUT}: a .npy array does not state its sampling rate; give it with --rate HZ"
+        )
+    n_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    with _named():
+        source = ArraySource(file, sampling_rate_hz=sampling_rate_hz)
+    yield OpenInput(source, n_bytes)
 
 
 @contextmanager
 def _standard_record(header: str, *, exact: bool) -> Iterator[OpenInput]:
     """The record of a header whose only signal file is standard input, in a folder of its own until the end."""
-    from sancodec.datasets.wfdb_header import check_file_name, read_header
+    from sancodec.datasets.wfdb_header import read_header
+    from sancodec.datasets.wfdb_lines import check_file_name
     from sancodec.datasets.wfdb_source import open_wfdb
 
     header_path = Path(header)

@@ -37,7 +37,7 @@ from sancodec.codec.synthesis import Engine
 from sancodec.errors import InvalidSignalError, QualityError
 
 AUTO = "auto"
-MIN_CHUNK_FRAMES = 8192
+MIN_CHUNK_SAMPLES = 8192
 SEGMENT_SAMPLES = 3_000_000
 _LONG_CHUNK_S, _SHORT_CHUNK_S = 60.0, 25.0
 _COARSE_PRDN = 4.0
@@ -84,7 +84,7 @@ def settings_of(level: int) -> EncoderSettings:
 
 
 def chunk_frames_of(source: FrameSource, chunk_s: float | str | None, promises: Sequence[Promise]) -> int:
-    """Frames per chunk: the time asked for, but at least 8192 frames; None for one chunk.
+    """Frames per chunk: the time asked for, but at least 8192 samples of the fastest channel; None for one chunk.
 
     ``"auto"`` gives shorter chunks to the larger files of tighter promises: reading 10 s of half an hour should take
     less than a twentieth of the file either way, and short chunks cost most where few bits are spent.
@@ -96,7 +96,8 @@ def chunk_frames_of(source: FrameSource, chunk_s: float | str | None, promises: 
         chunk_s = _LONG_CHUNK_S if is_coarse else _SHORT_CHUNK_S
     if isinstance(chunk_s, str) or not (chunk_s > 0 and np.isfinite(chunk_s)):
         raise InvalidSignalError(f"chunk length is {chunk_s} s; it must be above 0, 'auto', or the whole file")
-    frames = max(round(chunk_s * float(source.frame_rate_hz)), MIN_CHUNK_FRAMES)
+    shortest = -(-MIN_CHUNK_SAMPLES // max(channel.samples_per_frame for channel in source.channels))
+    frames = max(round(chunk_s * float(source.frame_rate_hz)), shortest)
     return min(frames, max(source.n_frames, 1))
 
 

@@ -40,7 +40,7 @@ CODER_MIXED = 2
 CODERS = (CODER_ZSTD, CODER_CLASS, CODER_MIXED)
 _ZSTD_LEVEL = 19
 _MAX_TERM = 2**62 - 1
-_SOURCE = re.compile(r"wfdb|array(:[iu][1248]:[12])?")
+_SOURCE = re.compile(r"wfdb|edf|array(:[iu][1248]:[12])?")
 _F64 = struct.Struct("<d")
 
 
@@ -51,7 +51,7 @@ class Header:
     Parameters
     ----------
     source
-        Who restores the original files: ``"wfdb"`` or ``"array"``.
+        Who restores the original files: ``"wfdb"``, ``"edf"`` or ``"array"``.
     chunk_frames
         Frames in every chunk but the last.
     promises
@@ -114,7 +114,7 @@ def encode_header(header: Header) -> bytes:
         When a reader would refuse it.
     """
     if not _SOURCE.fullmatch(header.source):
-        raise InvalidSignalError(f"source is {header.source!r}; it must be 'wfdb' or 'array'")
+        raise InvalidSignalError(f"source is {header.source!r}; it must be 'wfdb', 'edf' or 'array'")
     n_side_bytes = sum(len(side_file.content) for side_file in header.side_files)
     if len(header.side_files) > MAX_SIDE_FILES or n_side_bytes > MAX_HEADER_BYTES // 2:
         raise InvalidSignalError(
@@ -203,7 +203,7 @@ def decode_header(payload: bytes) -> Header:
     fields = _Fields(zstd_decompress(payload, limit=MAX_HEADER_BYTES, where="section HEADER"))
     source = fields.text("source")
     if not _SOURCE.fullmatch(source):
-        raise UnsupportedVersionError(f"header, source: {source!r}; this release knows 'wfdb' and 'array'")
+        raise UnsupportedVersionError(f"header, source: {source!r}; this release knows 'wfdb', 'edf' and 'array'")
     numerator = fields.number("sampling rate", 1, _MAX_TERM)
     rate = Fraction(numerator, fields.number("sampling rate denominator", 1, _MAX_TERM))
     n_frames = fields.number("frames", 1, MAX_FRAMES)

@@ -19,6 +19,7 @@ MAX_ERROR_ADU = 1 << 20
 _ADU = "adu"
 _EXPONENTS = {"v": 0, "mv": -3, "uv": -6, "\u03bcv": -6, "nv": -9}  # str.casefold turns U+00B5 into U+03BC
 _BOUND = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,3})?)\s*([^\W\d_]*)\s*", re.IGNORECASE)
+_CODES_UNIT = "boolean"  # a trigger code that is off by one is another code
 _BINARY_TOLERANCE = Fraction(1, 10**9)  # a gain of 0.1 per adu is no exact binary fraction
 
 _LEAD = (
@@ -199,6 +200,8 @@ def promises_for(
 ) -> tuple[Promise, ...]:
     """What each channel keeps when all options given hold; the default preset when none is.
 
+    Trigger codes, channels whose unit is ``Boolean`` as in BDF files, are exact whatever is asked for.
+
     Parameters
     ----------
     channels
@@ -238,6 +241,9 @@ def promises_for(
         Promise(max_error_adu=max_error_adu)
     promises = []
     for channel in channels:
+        if channel.unit.strip().casefold() == _CODES_UNIT:
+            promises.append(Promise(max_error_adu=0))
+            continue
         channel_percents, bounds = list(percents), list(common)
         if bound is not None:
             bounds.append(bound.in_adu(channel))

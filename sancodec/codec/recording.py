@@ -150,7 +150,7 @@ class Recording:
     frame_rate_hz
         Frames per second, exactly.
     source
-        ``"wfdb"`` or ``"array"``: who can restore the original files from ``side_files``.
+        ``"wfdb"``, ``"edf"`` or ``"array"``: who can restore the original files from ``side_files``.
     """
 
     channels: tuple[Channel, ...]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sancodec.codec.recording import INT32_MIN, Channel, RecordingDescription, SideFile
 from sancodec.datasets.wfdb_formats import SAMPLE_FORMATS, SampleFormat
-from sancodec.datasets.wfdb_header import check_file_name
+from sancodec.datasets.wfdb_lines import check_file_name
 from sancodec.datasets.wfdb_side_files import HEADER_SUFFIX
 from sancodec.errors import InvalidSignalError
 

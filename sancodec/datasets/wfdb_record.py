@@ -18,6 +18,10 @@ name             content
                  others
 ================ =======================================================================================================
 
+A multi-segment record has its header and ``x.hea#segments``: the layout header, and of each segment the side files
+above, unless a segment before it has them; of each a varint length and the name in UTF-8, a varint length and the
+content. Its samples are those of the segments (`wfdb_segments`).
+
 ``#`` sets these names apart from file names: a side file without it is restored as a file, as it is.  Without
 ``y#original``, FLAC files are restored sample for sample, not byte for byte: another encoder wrote them.
 """
@@ -28,12 +32,12 @@ from pathlib import Path
 
 from sancodec.codec.recording import Recording
 from sancodec.datasets.pieces import pieces_of, read_all, valid_ranges
-from sancodec.datasets.wfdb_source import open_wfdb
+from sancodec.datasets.wfdb_segmented_source import open_record
 from sancodec.datasets.wfdb_writer import WfdbWriter
 
 
 def read_wfdb(path: str | Path) -> Recording:
-    """Read a single-segment WFDB record.
+    """Read a WFDB record of one or several segments.
 
     Parameters
     ----------
@@ -54,7 +58,7 @@ def read_wfdb(path: str | Path) -> Recording:
     MissingDependencyError
         If the record has FLAC signal files and ``soundfile`` cannot be loaded.
     """
-    with open_wfdb(path) as source:
+    with open_record(path) as source:
         return read_all(source)
 
 

@@ -14,9 +14,10 @@ from sancodec.codec.recording import RecordingDescription
 from sancodec.datasets import wfdb_formats
 from sancodec.datasets.pieces import PieceCount
 from sancodec.datasets.wfdb_flac import FlacEncoder, FlacReader
-from sancodec.datasets.wfdb_header import SignalGroup, SignalLine, updated_content
+from sancodec.datasets.wfdb_header import SignalGroup, updated_content
+from sancodec.datasets.wfdb_lines import SignalLine
 from sancodec.datasets.wfdb_new_record import NewRecord, Ranges, new_format, new_header
-from sancodec.datasets.wfdb_side_files import SideFiles, checked_side_files, initial_value_of
+from sancodec.datasets.wfdb_side_files import SideFiles, checked_side_files, initial_value_of, segments_of
 from sancodec.errors import InvalidSignalError
 
 _BLOCK_BYTES = 1 << 20
@@ -187,6 +188,8 @@ def signal_file_bytes(description: RecordingDescription, *, value_ranges: Ranges
     InvalidSignalError
         If it has several files beside the header, or as `RecordBytes`.
     """
+    if description.source == "wfdb" and segments_of(description) is not None:
+        raise InvalidSignalError("the record has several segments; their files do not fit in one stream")
     name = None if description.source == "wfdb" else "stream"
     record = RecordBytes(description, name=name, value_ranges=value_ranges)
     if len(record.file_names) != 2:

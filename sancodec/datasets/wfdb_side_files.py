@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sancodec.codec.recording import RecordingDescription
+from sancodec.codec.container import decode_varint, encode_varints
+from sancodec.codec.recording import RecordingDescription, SideFile
 from sancodec.datasets.wfdb_formats import has_unused_bits
-from sancodec.datasets.wfdb_header import SignalGroup, SignalLine, WfdbHeader, check_file_name, parse_header
-from sancodec.errors import InvalidSignalError
+from sancodec.datasets.wfdb_header import SignalGroup, WfdbHeader, parse_header
+from sancodec.datasets.wfdb_lines import SignalLine, check_file_name
+from sancodec.errors import FormatError, InvalidSignalError
 
 MAX_SIDE_FILE_BYTES = (1 << 26) - (1 << 20)  # what the header of a container can hold
 HEADER_SUFFIX = ".hea"
+SEGMENTS_KIND = "segments"
 
 _WHERE = "side files"
 _FIELDS = re.compile(rb"(\d{1,9} -?\d{1,18} \d{1,5}\n)*")
@@ -83,7 +86,7 @@ def checked_side_files(description: RecordingDescription) -> SideFiles:
     side_files = SideFiles(header, header_name, _true_fields(fields, header, header_name), parts, others)
     for group in header.groups:
         _check_lengths(group, side_files)
-    _check_case(side_files.file_names)
+    check_case(side_files.file_names)
     return side_files
 
 
@@ -120,13 +123,58 @@ def _check_lengths(group: SignalGroup, side_files: SideFiles) -> None:
         raise InvalidSignalError(f"side file '{name}#trailer' is damaged; it ends within a row of samples")
 
 
-def _check_case(names: tuple[str, ...]) -> None:
+def check_case(names: tuple[str, ...]) -> None:
     """Refuse names that are one file on systems that do not tell case or composed letters apart."""
     seen = dict[str, str]()
     for name in names:
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
             raise InvalidSignalError(f"side files: {other!r} and {name!r} differ only in case; they need two names")
+
+
+def segments_of(description: RecordingDescription) -> tuple[SideFile, tuple[SideFile, ...]] | None:
+    """The header of a multi-segment record and the side files of its segments; None for a record of one segment.
+
+    Raises
+    ------
+    InvalidSignalError
+        If side files are damaged, missing, or others than these.
+    """
+    joined = [each for each in description.side_files if each.name.endswith(f"{HEADER_SUFFIX}#{SEGMENTS_KIND}")]
+    if not joined:
+        return None
+    header_name = joined[0].name.rpartition("#")[0]
+    headers = [each for each in description.side_files if each.name == header_name]
+    if len(headers) != 1 or len(description.side_files) != 2:
+        names = [side_file.name for side_file in description.side_files]
+        raise InvalidSignalError(f"side files {names}: those of a multi-segment record are its header and its segments")
+    check_file_name(header_name, where=_WHERE, kind="header")
+    return headers[0], _parted_side_files(joined[0])
+
+
+def joined_side_files(side_files: Sequence[SideFile]) -> bytes:
+    """Side files as one: of each a varint length and the name in UTF-8, a varint length and the content."""
+    parts = []
+    for side_file in side_files:
+        for content in (side_file.name.encode(), side_file.content):
+            parts += [encode_varints([len(content)]), content]
+    return b"".join(parts)
+
+
+def _parted_side_files(joined: SideFile) -> tuple[SideFile, ...]:
+    """Inverse of `joined_side_files`."""
+    fields, position = list[bytes](), 0
+    try:
+        while position < len(joined.content):
+            n_bytes, position = decode_varint(joined.content, position, joined.name)
+            fields.append(joined.content[position : position + n_bytes])
+            position += n_bytes
+        names = [name.decode() for name in fields[::2]]
+    except (FormatError, UnicodeDecodeError) as error:
+        raise InvalidSignalError(f"side file {joined.name!r} is damaged: {error}") from error
+    if position != len(joined.content) or len(fields) % 2 or len(set(names)) < len(names):
+        raise InvalidSignalError(f"side file {joined.name!r} is damaged: it must be pairs of a name and a content")
+    return tuple(SideFile(*pair) for pair in zip(names, fields[1::2], strict=True))
 
 
 def true_fields_content(header: WfdbHeader, true_fields: Mapping[int, tuple[int, int]]) -> bytes:

@@ -21,7 +21,8 @@ from sancodec.datasets.wfdb_formats import (
     pack_samples,
     unpack_samples,
 )
-from sancodec.datasets.wfdb_header import SignalGroup, SignalLine
+from sancodec.datasets.wfdb_header import SignalGroup
+from sancodec.datasets.wfdb_lines import SignalLine
 from sancodec.datasets.wfdb_side_files import MAX_SIDE_FILE_BYTES
 from sancodec.errors import InvalidSignalError
 

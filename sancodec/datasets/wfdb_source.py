@@ -10,19 +10,17 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from sancodec.codec.recording import Channel, Recording, SideFile
+from sancodec.codec.recording import Recording, SideFile
 from sancodec.datasets.pieces import block_frames, frame_blocks
 from sancodec.datasets.wfdb_formats import checksum
 from sancodec.datasets.wfdb_header import (
     DEFAULT_FRAME_RATE_HZ,
-    DEFAULT_GAIN,
-    DEFAULT_UNIT,
-    SignalLine,
     WfdbHeader,
-    check_file_name,
+    channel_of,
     find_header,
     read_header,
 )
+from sancodec.datasets.wfdb_lines import check_file_name
 from sancodec.datasets.wfdb_side_files import initial_value_of, true_fields_content
 from sancodec.datasets.wfdb_signal_file import FRAMES_PER_GROUP, SignalFile, open_signal_file
 from sancodec.errors import InvalidSignalError
@@ -47,7 +45,7 @@ class WfdbSource:
         self.header_path = header_path
         self._closing = ExitStack()
         self._files = list[SignalFile]()
-        self.channels = tuple(_channel(index, signal) for index, signal in enumerate(header.signals))
+        self.channels = tuple(channel_of(index, signal) for index, signal in enumerate(header.signals))
         self.frame_rate_hz: Fraction = header.record.frame_rate_hz or DEFAULT_FRAME_RATE_HZ
         # A recording without samples refuses what no recording may have, before any sample is read.
         Recording(self.channels, tuple(np.zeros(0, np.int32) for _ in self.channels), self.frame_rate_hz)
@@ -124,7 +122,7 @@ class WfdbSource:
 
 
 def open_wfdb(path: str | Path, *, exact: bool = False) -> WfdbSource:
-    """Open a single-segment WFDB record and pass over its signal files once.
+    """Open a single-segment WFDB record and pass over its signal files once; `open_record` opens others as well.
 
     Parameters
     ----------
@@ -155,20 +153,3 @@ def open_wfdb(path: str | Path, *, exact: bool = False) -> WfdbSource:
         raise InvalidSignalError(f"{path}: cannot be read: {error.strerror}") from error
     check_file_name(header_path.name, where=str(header_path.parent), kind="header")
     return WfdbSource(header_path, header, exact=exact)
-
-
-def _channel(index: int, signal: SignalLine) -> Channel:
-    sample_format = signal.format
-    resolution_bits = signal.adc_resolution_bits
-    return Channel(
-        name=signal.description or f"signal {index}",
-        unit=signal.unit or DEFAULT_UNIT,
-        gain=signal.gain or DEFAULT_GAIN,
-        baseline=signal.adc_zero_or_default if signal.baseline is None else signal.baseline,
-        resolution_bits=resolution_bits if resolution_bits and resolution_bits > 0 else sample_format.bits,
-        minimum=sample_format.minimum,
-        maximum=sample_format.maximum,
-        invalid=sample_format.invalid,
-        samples_per_frame=1 if signal.samples_per_frame is None else signal.samples_per_frame,
-        max_difference=127 if sample_format.code == 8 else None,
-    )

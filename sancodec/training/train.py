@@ -16,7 +16,7 @@ from sancodec.codec.channel import ChannelJob, EncodedChannel, EncoderSettings, 
 from sancodec.codec.chunks import phases_of_part
 from sancodec.codec.contexts import Profile
 from sancodec.codec.detection import detect_events, windows_at
-from sancodec.codec.encoder import MIN_CHUNK_FRAMES
+from sancodec.codec.encoder import MIN_CHUNK_SAMPLES
 from sancodec.codec.header import CODER_CLASS, CODER_MIXED
 from sancodec.codec.kernels import KernelGroup, Model
 from sancodec.codec.level_coder import LevelUnit, fine_phases_of_part, joined_levels
@@ -92,7 +92,7 @@ def beat_residuals(recording: Recording) -> list[tuple[NDArray[np.float32], floa
 
 def _segment(recording: Recording, index: int) -> Recording:
     """Some minutes of a recording; which ones depends on its place in the list."""
-    longest_s = max(_SEGMENT_S, 2 * MIN_CHUNK_FRAMES / float(recording.frame_rate_hz))
+    longest_s = max(_SEGMENT_S, 2 * MIN_CHUNK_SAMPLES / float(recording.frame_rate_hz))
     n_frames = min(recording.n_frames, round(longest_s * float(recording.frame_rate_hz)), _SEGMENT_FRAMES)
     first = (recording.n_frames - n_frames) * (index % 5) // 4
     samples = tuple(channel[first : first + n_frames] for channel in recording.samples[:_SEGMENT_CHANNELS])
@@ -104,7 +104,7 @@ def _searched(
 ) -> list[tuple[LeadGroup, EncodedChannel]]:
     """Every channel that varies, under one bank, with the events that it uses."""
     rate_hz = float(recording.frame_rate_hz)
-    chunk_length = max(round(60 * rate_hz), MIN_CHUNK_FRAMES)
+    chunk_length = max(round(60 * rate_hz), MIN_CHUNK_SAMPLES)
     result = []
     for index, _, group in _groups_with_waves(recording):
         channel = prepare(recording.channels[index], recording.samples[index])

@@ -125,14 +125,28 @@ def test_rates_of_their_own_are_not_mixed() -> None:
 
 def test_channels_with_positions_of_their_own_are_not_mixed() -> None:
     signal, peaks = ecg()
-    blob = sancodec.compress(np.stack([signal, signal]), sampling_rate_hz=RATE_HZ, prdn=5.0)
+    blob = sancodec.compress(np.stack([signal, signal]), sampling_rate_hz=RATE_HZ, max_error_adu=30)
     reader = RecordingReader(io.BytesIO(blob), engine=NumpyEngine())
     first, second = reader.codings
+    assert first.row is None
     apart = SimpleNamespace(codings=[first, replace(second, lead_group=1)])
     changed = SimpleNamespace(header=reader.header, parse=reader.parse, decoder=lambda _: apart)
     with pytest.raises(InvalidSignalError, match="do not share the positions"):
         beat_times(changed, [0, 1])  # type: ignore[arg-type]
     assert len(beat_times(changed, [0])) == len(peaks)  # type: ignore[arg-type]
+
+
+def test_leads_that_are_mixed_have_the_beats_of_their_components() -> None:
+    signal, peaks = ecg()
+    leads = np.stack([signal, -signal, signal // 2])
+    reader = RecordingReader(
+        io.BytesIO(sancodec.compress(leads, sampling_rate_hz=RATE_HZ, prdn=5.0)), engine=NumpyEngine()
+    )
+    assert all(coding.row is not None for coding in reader.codings)
+    for channels in ([0], [1], [2], [0, 1, 2]):
+        beats = beat_times(reader, channels)
+        assert len(beats) == len(peaks)
+        assert np.abs(beats - peaks).max() <= 2
 
 
 def test_a_lattice_changes_nothing() -> None:

@@ -132,7 +132,7 @@ def test_any_bytes_give_a_header_or_a_format_error(content):
         (replace(HEADER, promises=(((PROMISE_PRDN, float("nan")),), ())), CorruptError, "channel 0, promise.*finite"),
         (replace(HEADER, promises=((), ((PROMISE_PRDN, 1.0),) * 17)), LimitExceededError, "channel 1, promises"),
         (replace(HEADER, promises=(((2**32 + 1, 1.0),), ())), LimitExceededError, "channel 0, promise"),
-        (replace(HEADER, source="edf"), InvalidSignalError, "source"),
+        (replace(HEADER, source="mat"), InvalidSignalError, "source"),
         (replace(HEADER, source="array:O:1"), InvalidSignalError, "source"),
         (replace(HEADER, model_digests=(b"\0" * 32,) * 17), LimitExceededError, "models"),
         (replace(HEADER, channels=(), promises=()), LimitExceededError, "channels"),

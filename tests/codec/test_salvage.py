@@ -42,7 +42,7 @@ def encoded(source=None, *, embed_models=False, level=1, **promise):
     """Nine chunks in three segments."""
     source = source or recording()
     file = io.BytesIO()
-    with mock.patch.object(encoder, "MIN_CHUNK_FRAMES", 16):
+    with mock.patch.object(encoder, "MIN_CHUNK_SAMPLES", 16):
         encode_recording(
             source,
             file,

@@ -129,7 +129,7 @@ def test_fields_that_the_header_lacks_stay_out():
         ("the 3 kings\n", "sampling frequency is 'kings'"),
         (
             "x/3 2 360\n",
-            "'x' is a multi-segment record .3 segments., which is not supported yet; compress its segments",
+            "'x' is a multi-segment record .3 segments., which has no signal files of its own; give its header itself",
         ),
         ("x 0 360\n", "0 signals"),
         ("x 2 360\nx.dat 16\n", "promises 2 signals, but 1 signal lines follow"),

@@ -137,7 +137,7 @@ def read_sections(content: bytes) -> list[tuple[int, bytes]]:  # 2
 def read_header(payload: bytes) -> dict[str, Any]:  # 3
     fields = Bytes(unzstd(payload, 2**26))
     header: dict[str, Any] = {"source": fields.bytes().decode()}
-    demand(re.fullmatch("wfdb|array(:[iu][1248]:[12])?", header["source"]), f"source {header['source']!r}")
+    demand(re.fullmatch("wfdb|edf|array(:[iu][1248]:[12])?", header["source"]), f"source {header['source']!r}")
     header["rate"] = fields.varint(1, 2**62 - 1), fields.varint(1, 2**62 - 1)
     header["n_frames"], header["chunk_frames"] = n_frames, chunk_frames = (
         fields.varint(1, 2**40),
