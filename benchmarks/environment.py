@@ -40,7 +40,8 @@ def _version(package: str) -> str | None:
 
 def describe(packages: Iterable[str]) -> dict[str, Any]:
     """Return the environment of this run; a package that is not installed has the version None."""
-    status = _git("status", "--porcelain")
+    # Results are what the runs before this one left.
+    status = _git("status", "--porcelain", "--", ".", ":(exclude)benchmarks/results")
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "git_commit": _git("rev-parse", "--verify", "HEAD"),
