@@ -99,6 +99,36 @@ class Bits:
         values[~is_large] += self.u(size[~is_large] - 1)
         return values
 
+    def kernel(self, length: int, step: int) -> np.ndarray:  # 5, a beat kernel as wavelet coefficients
+        low, widths = length, []
+        while low > 8 and len(widths) < 8:
+            widths.insert(0, low // 2)
+            low -= low // 2
+        bands, scales = [], [LOW_SCALES[len(widths)], *HIGH_SCALES[: len(widths)][::-1]]
+        for width, scale in zip([low, *widths], scales, strict=True):
+            bands.append(np.zeros(width, np.int64))
+            if self.u(1):
+                first, rest = self.rice(2)
+                bands[-1][first : first + rest + 1] = signed(self.rice(rest + 1)) * max(1, step * scale + 128 >> 8)
+        a, *highs = bands
+        for b in highs:
+            for to_low, to_high in (1817, 3616), (-217, -6497):
+                a = a - (to_low * (np.pad(b, 1, "edge")[:-1] + np.pad(b, 1, "edge")[1:])[: len(a)] + 2048 >> 12)
+                b = b - (to_high * (a + np.append(a[1:], a[-1]))[: len(b)] + 2048 >> 12)
+            a = np.insert(a, np.arange(1, len(b) + 1), b)
+        return a
+
+    def mix(self, n_members: int, n_components: int) -> np.ndarray:  # 5, weights (member, component) in 2**-13
+        shifts, weights = self.u(np.full(n_components, 4)), np.zeros((n_members, n_components), np.int64)
+        rules = [(self.rice(2), self.u([2, 2])) if self.u(1) else None for _ in range(n_members)]
+        direct = [member for member, rule in enumerate(rules) if rule is None]
+        for component, shift in enumerate(shifts):
+            weights[direct, component] = signed(self.rice(len(direct))) << 13 - shift
+        for member, rule in enumerate(rules):
+            if rule:
+                weights[member] = np.array([2, -2, 1, -1])[rule[1]] @ weights[rule[0]] >> 1
+        return weights
+
     def tokens(self, file: Bytes, widths: np.ndarray) -> np.ndarray:  # 8, coefficients of bands of these widths
         token = file.array("u1", len(b"0".join(file.getvalue()[file.tell() :].split(b"\0", len(widths))[:-1])) + 1)
         high, size, is_end = token >> 4, token & 15, token == 0
@@ -132,6 +162,8 @@ class Bits:
         return q
 
 
+LOW_SCALES = 256, 225, 191, 164, 142, 124, 108, 94, 81  # 5
+HIGH_SCALES = 289, 260, 218, 187, 162, 140, 122, 106
 PRIORS = {  # 19.6, 20.5
     "residual.prior": "5dcfff82baf4465cfa2053329096739b29381b396cb5e2172cb8f84ee1034c8d",
     "events.prior": "62c3a387d25a43a78300be8ad6abb3ab4c96ca0dc8bbb3ad210e3b5d921d49ea",
@@ -344,7 +376,11 @@ class Segment:
                 c.model, c.mantissa, c.exponent = models[bits.rice(1)[0]], bits.u(12), signed(bits.rice(1))[0]
                 c.corrections, n = np.append(0, bits.u([6, 6, 6])), bits.rice(1)[0]
                 c.kernel_exponent, length = signed(bits.rice(min(n, 1))).sum(), self.kernel_lengths[c.group]
-                c.kernels = [signed(bits.rice(length)).cumsum().cumsum() for _ in range(n)]
+                if n and bits.u(1):
+                    step = bits.u(12)
+                    c.kernels = [bits.kernel(length, step) for _ in range(n)]
+                else:
+                    c.kernels = [signed(bits.rice(length)).cumsum().cumsum() for _ in range(n)]
             if c.is_coded and self.coder:
                 c.set, c.scales, has_phases = bits.u(3), signed(bits.rice(len(c.model.strides))).cumsum(), bits.u(1)
                 c.phases = [signed(bits.rice(25)) if has_phases else np.zeros(25, int) for _ in range(c.model.n_phases)]
@@ -355,7 +391,14 @@ class Segment:
                 for source, n in (bits.rice(2) for _ in range(n_references)):
                     c.references.append((source, signed(bits.rice(1))[0], signed(bits.rice(n))))
                 c.near_lags, c.far_lags = bits.rice(2).tolist() if self.coder == 2 else (0, 0)
-        self.residual = [c for c in self.channels if c.is_residual]
+        self.mixes, self.residual = [], [c for c in self.channels if c.is_residual]
+        for group in range(len(self.kernel_lengths)):
+            is_mixed, of_group = bits.u(1), [c for c in self.channels if c.group == group]
+            for c in of_group:
+                c.is_mixed = is_mixed
+            if is_mixed:
+                members = [c for c in of_group if c.minimum < c.maximum]
+                self.mixes.append((members, bits.mix(len(members), sum(c.is_coded for c in members))))
         if self.residual and self.coder == 1:
             self.exponent, n = bits.rice(2)
             self.tables = np.array([(bits.u(5), *bits.rice(17)) for _ in range(n)], np.int64).reshape(n, 18)
@@ -375,6 +418,11 @@ class Segment:
             coefficients, self.starts, self.seen = Decisions(coefficients.read()), {}, {}
         for c in self.channels:
             c.u = self.approximation(c, coefficients, raw) if c.is_coded else np.zeros(c.n, np.int64)
+        for members, weights in self.mixes:  # 10.5
+            sums = weights @ np.stack([c.u for c in members if c.is_coded])
+            for c, row in zip(members, sums + 2**22 >> 23, strict=True):
+                c.u = np.clip(c.offset + row, c.minimum, c.maximum) - c.offset
+        for c in self.channels:
             c.y = None if c.is_residual else c.u
         differences = Differences(file.read()) if self.coder == 2 and self.residual else self.read_residuals(file, raw)
         while waiting := [c for c in self.residual if c.y is None]:  # 11.1, 19
@@ -422,7 +470,7 @@ class Segment:
             c.gains = np.cumsum([*first, *signed(bits.rice(n - 1))]) if is_drift else first + signed(bits.rice(n))
             c.kernel_of[c.gains > 0] = bits.rice(np.count_nonzero(c.gains)) if n and len(c.kernels) > 1 else 0
 
-    def approximation(self, c: SimpleNamespace, file: Bytes, raw: Bits) -> np.ndarray:
+    def approximation(self, c: SimpleNamespace, file: Bytes, raw: Bits) -> np.ndarray:  # 10.3; Y in a mixed group
         circle, length = c.n + 64 + -(c.n + 64) % c.model.strides[0], self.kernel_lengths[c.group]  # 7
         widths, total, beats = circle // c.model.strides, np.zeros(circle), np.zeros(c.n + 2 * length, np.int64)
         if self.coder == 0:
@@ -440,7 +488,7 @@ class Segment:
             beats[start + length : start + 2 * length] += gain * c.kernels[kernel]
         f = np.floor((total[: c.n].astype(np.int64) + 512 >> 10) * c.mantissa * 2.0 ** (c.exponent - 3) + 0.5)
         y = f.astype(np.int64) + (beats[length : length + c.n] << c.kernel_exponent + 10)
-        return np.clip(c.offset + (y + 512 >> 10), c.minimum, c.maximum) - c.offset
+        return y if c.is_mixed else np.clip(c.offset + (y + 512 >> 10), c.minimum, c.maximum) - c.offset
 
     def classes(self, c: SimpleNamespace, widths: np.ndarray):  # 9; Bits.lanes fills in known magnitudes
         known = [np.zeros(1, np.int64)] * 2

@@ -135,6 +135,7 @@ typedef struct {
     uint32_t n_beat_kernels, beat_length;
     const int32_t *beat_kernels; /* [kernel][position] */
     int64_t beat_scale;          /* 2^(x + 10); 1 without beat kernels */
+    int is_component;            /* of a mixed lead group: Y of section 10.3 is needed, not x^ */
 } SanCoded;
 
 /* Check and decode all of a chunk that comes before synthesis. It stays until a function fails, or another chunk. */
@@ -150,8 +151,11 @@ const int32_t *san_chunk_starts(const San *san, uint32_t channel, uint32_t *n);
 /* Give the approximation of a channel that has a cascade, x^ of section 10.3: n_samples, from minimum to maximum. */
 SanStatus san_chunk_approximate(San *san, uint32_t channel, const int32_t *samples);
 
-/* Compute approximations that were not given, then all that comes behind: residual layer, lattice, missing samples,
-   digest. Samples as of san_decode_chunk, which is no more than the first of these functions and this. */
+/* Give the component that a channel of a mixed lead group carries, Y of section 10.3: n_samples, in 2^-10 stored units. */
+SanStatus san_chunk_component(San *san, uint32_t channel, const int64_t *values);
+
+/* Compute approximations and components that were not given, then all that comes behind: mixes, residual layer, lattice,
+   missing samples, digest. Samples as of san_decode_chunk, which is no more than the first of these functions and this. */
 SanStatus san_chunk_finish(San *san, int32_t *samples);
 
 /* What was wrong, in one line; "" where nothing was. */

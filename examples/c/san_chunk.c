@@ -29,7 +29,7 @@ static void lay_out(Chunk *chunk) {
     chunk->starts = san_take(san, n, sizeof *chunk->starts);
     for (uint32_t i = 0; i < segment->n_residual; i++) add_plane(chunk, segment->order[i]);
     for (uint32_t i = 0; i < n; i++)
-        if (segment->channels[i].model && !segment->channels[i].layer) add_plane(chunk, i);
+        if (!segment->channels[i].layer && !san_is_constant(&segment->channels[i])) add_plane(chunk, i);
     chunk->approximations = san_take(san, chunk->n_plane_samples, sizeof *chunk->approximations);
     chunk->samples = chunk->approximations;
     if (segment->n_residual) chunk->samples = san_take(san, chunk->n_plane_samples, sizeof *chunk->samples);
@@ -78,14 +78,11 @@ static void describe(Chunk *chunk, uint32_t index, const int32_t *levels) {
                         .n_beat_kernels = (uint32_t)channel->n_kernels,
                         .beat_length = chunk->segment->kernel_lengths[channel->group],
                         .beat_kernels = channel->kernels,
-                        .beat_scale = channel->n_kernels ? INT64_C(1) << (channel->kernel_exponent + 10) : 1};
+                        .beat_scale = channel->n_kernels ? INT64_C(1) << (channel->kernel_exponent + 10) : 1,
+                        .is_component = channel->is_mixed};
     for (; shift > 0; shift--) coded->scale *= 2;
     for (; shift < 0; shift++) coded->scale /= 2;
     for (int i = 0; i < 3; i++) coded->reconstruction[i] = channel->corrections[i + 1];
-}
-
-static int64_t *approximation_of(const Chunk *chunk, uint32_t index) {
-    return chunk->approximations + chunk->starts[chunk->plane_of[index]];
 }
 
 static void read_coefficients(Chunk *chunk, Bytes content) {
@@ -110,7 +107,7 @@ static void read_coefficients(Chunk *chunk, Bytes content) {
         if (chunk->coded)
             describe(chunk, i, levels);
         else
-            san_synthesise(chunk, i, levels, approximation_of(chunk, i));
+            san_synthesise(chunk, i, levels, san_approximation_of(chunk, i));
         san_release(san, chunk->coded ? behind : before);
     }
     if (segment->coder != 2)
@@ -119,11 +116,18 @@ static void read_coefficients(Chunk *chunk, Bytes content) {
         san_refuse(san, SAN_CORRUPT, "the mixed stream of coefficients is too long or too short");
 }
 
+/* What was described of a channel, which has a component where one is to be given. */
+static const SanCoded *described(const Chunk *chunk, uint32_t index, int is_component) {
+    const SanCoded *coded = index < chunk->san->info.n_channels ? &chunk->coded[index] : NULL;
+    if (!coded || !coded->model_sha256 || coded->is_component != is_component)
+        san_refuse(chunk->san, SAN_LIMIT, "channel %u has no %s", (unsigned)index,
+                   is_component ? "component" : "cascade, or a component");
+    return coded;
+}
+
 void san_approximate(Chunk *chunk, uint32_t index, const int32_t *samples) {
-    if (index >= chunk->san->info.n_channels || !chunk->coded[index].model_sha256)
-        san_refuse(chunk->san, SAN_LIMIT, "channel %u has no cascade", (unsigned)index);
-    const SanCoded *coded = &chunk->coded[index];
-    int64_t *approximation = approximation_of(chunk, index);
+    const SanCoded *coded = described(chunk, index, 0);
+    int64_t *approximation = san_approximation_of(chunk, index);
     for (uint32_t n = 0; n < coded->n_samples; n++) {
         if (samples[n] < coded->minimum || samples[n] > coded->maximum)
             san_refuse(chunk->san, SAN_CORRUPT, "an approximation of %ld; %ld to %ld is allowed", (long)samples[n],
@@ -133,11 +137,17 @@ void san_approximate(Chunk *chunk, uint32_t index, const int32_t *samples) {
     chunk->is_approximated[index] = 1;
 }
 
+void san_give_component(Chunk *chunk, uint32_t index, const int64_t *values) {
+    const SanCoded *coded = described(chunk, index, 1);
+    memcpy(san_approximation_of(chunk, index), values, coded->n_samples * sizeof *values);
+    chunk->is_approximated[index] = 1;
+}
+
 static void synthesise_others(Chunk *chunk) {
     for (uint32_t i = 0; chunk->coded && i < chunk->san->info.n_channels; i++) {
         const Block *before = chunk->san->blocks;
         if (chunk->coded[i].model_sha256 && !chunk->is_approximated[i])
-            san_synthesise(chunk, i, chunk->coded[i].levels, approximation_of(chunk, i));
+            san_synthesise(chunk, i, chunk->coded[i].levels, san_approximation_of(chunk, i));
         san_release(chunk->san, before);
     }
 }
@@ -166,7 +176,7 @@ static void finish_channel(const Chunk *chunk, uint32_t index, int32_t *result) 
     const Channel *channel = &chunk->segment->channels[index];
     const ChannelEvents *events = &chunk->events[index];
     uint32_t length = san_length_of(chunk, channel), exception = 0;
-    int is_constant = !channel->model && !channel->layer;
+    int is_constant = san_is_constant(channel);
     const int64_t *samples = is_constant ? NULL : chunk->samples + chunk->starts[chunk->plane_of[index]];
     for (uint32_t n = 0; n < length; n++) {
         int64_t value = is_constant ? channel->minimum : channel->offset + samples[n];
@@ -213,6 +223,7 @@ void san_finish_chunk(Chunk *chunk, int32_t *samples) {
     San *san = chunk->san;
     const Segment *segment = chunk->segment;
     synthesise_others(chunk);
+    for (uint32_t i = 0; i < segment->n_mixes; i++) san_mix(chunk, &segment->mixes[i]);
     if (segment->n_residual) {
         give_approximations(chunk);
         if (segment->coder == 2) {

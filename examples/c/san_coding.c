@@ -6,7 +6,6 @@
 
 enum {
     MAX_KERNEL_LENGTH = 8192,
-    MAX_KERNELS = 64,
     MAX_BANDS = 1 << 20,
     MAX_LATTICE_SHIFT = 22,
     MAX_SCALE = 95,
@@ -32,31 +31,6 @@ static int32_t signed_within(Bits *bits, const char *what, int32_t low, int32_t 
     if (value < low || value > high)
         san_refuse(bits->san, SAN_CORRUPT, "%s: %d; %d to %d is allowed", what, (int)value, (int)low, (int)high);
     return value;
-}
-
-static void read_kernels(Bits *bits, Channel *channel, uint32_t length) {
-    uint32_t n = san_rice_number(bits);
-    if (n > MAX_KERNELS || (n && !length))
-        san_refuse(bits->san, SAN_LIMIT, "%u beat kernels of %u samples", (unsigned)n, (unsigned)length);
-    if (!n) return;
-    channel->n_kernels = (int)n;
-    channel->kernel_exponent = signed_within(bits, "exponent of beat kernels", -10, 20);
-    int32_t *kernels = san_take(bits->san, (uint64_t)n * length, sizeof *kernels);
-    channel->kernels = kernels;
-    for (uint32_t kernel = 0; kernel < n; kernel++) {
-        Rice list = san_list(bits, length);
-        int64_t slope = 0, weight = 0;
-        for (uint32_t i = 0; i < length; i++) {
-            int32_t difference = san_next_signed(&list);
-            if (difference <= -(1 << 18) || difference >= 1 << 18)
-                san_refuse(bits->san, SAN_LIMIT, "a second difference of %d in a beat kernel", (int)difference);
-            slope += difference;
-            weight += slope;
-            if (weight <= -(1 << 16) || weight >= 1 << 16)
-                san_refuse(bits->san, SAN_LIMIT, "a weight of a beat kernel beyond 16 bits");
-            *kernels++ = (int32_t)weight;
-        }
-    }
 }
 
 static void read_profile(Bits *bits, Channel *channel) {
@@ -96,7 +70,7 @@ static void read_cascade(Bits *bits, const Segment *segment, Channel *channel) {
     if (channel->mantissa < 2048) san_refuse(san, SAN_CORRUPT, "a step mantissa of %d", channel->mantissa);
     channel->exponent = signed_within(bits, "step exponent", -40, 32);
     for (int i = 1; i < 4; i++) channel->corrections[i] = (int)san_u(bits, 6);
-    read_kernels(bits, channel, segment->kernel_lengths[channel->group]);
+    san_read_kernels(bits, channel, segment->kernel_lengths[channel->group]);
     if (segment->coder) read_profile(bits, channel);
 }
 
@@ -173,13 +147,21 @@ static void read_channel(Bits *bits, Segment *segment, Channel *channel, SanMeas
     }
     if (san_u(bits, 1)) read_cascade(bits, segment, channel);
     if (san_u(bits, 1)) channel->layer = read_layer(bits, segment->coder);
-    int is_inside = channel->stored->minimum <= channel->minimum && channel->maximum <= channel->stored->maximum;
-    int is_constant = !channel->model && !channel->layer;
-    if (is_constant ? channel->minimum != channel->maximum : !is_inside && !channel->has_lattice)
-        san_refuse(san, SAN_CORRUPT, "a range of %d to %d is not allowed", (int)channel->minimum,
-                   (int)channel->maximum);
     segment->n_coded += channel->model != NULL;
     segment->n_residual += channel->layer != NULL;
+}
+
+static void read_mixes(Bits *bits, Segment *segment, Channel *channels) {
+    Mix *mixes = san_take(bits->san, segment->n_groups, sizeof *mixes);
+    segment->mixes = mixes;
+    for (uint32_t group = 0; group < segment->n_groups; group++)
+        if (san_u(bits, 1)) san_read_mix(bits, channels, group, &mixes[segment->n_mixes++]);
+    for (const Channel *channel = channels; channel < channels + bits->san->info.n_channels; channel++) {
+        int is_inside = channel->stored->minimum <= channel->minimum && channel->maximum <= channel->stored->maximum;
+        if (san_is_constant(channel) ? channel->minimum != channel->maximum : !is_inside && !channel->has_lattice)
+            san_refuse(bits->san, SAN_CORRUPT, "channel %u: a range of %d to %d is not allowed",
+                       (unsigned)(channel - channels), (int)channel->minimum, (int)channel->maximum);
+    }
 }
 
 static void read_tables(Bits *bits, Segment *segment) {
@@ -231,7 +213,7 @@ static void check_references(San *san, const Segment *segment) {
         for (int j = 0; j < layer->n_references; j++) {
             uint32_t source = layer->references[j].channel;
             const Channel *other = &segment->channels[source < san->info.n_channels ? source : 0];
-            if (source >= san->info.n_channels || (!other->model && !other->layer) ||
+            if (source >= san->info.n_channels || san_is_constant(other) ||
                 other->stored->samples_per_frame != channel->stored->samples_per_frame)
                 san_refuse(san, SAN_CORRUPT, "channel %u refers to channel %u, which has no such samples", (unsigned)i,
                            (unsigned)source);
@@ -295,6 +277,7 @@ const Segment *san_read_coding(San *san, const uint8_t *payload, uint32_t length
         channels[i].stored = &san->info.channels[i];
         read_channel(&bits, segment, &channels[i], &segment->measured[i]);
     }
+    read_mixes(&bits, segment, channels);
     if (segment->coder == 1 && segment->n_residual) read_tables(&bits, segment);
     san_finish_bits(&bits);
     check_groups(san, segment);

@@ -236,6 +236,7 @@ typedef struct {
     int is_in_steps;
     SanSegment *segment;
     const int32_t *approximation;
+    const int64_t *component;
     int32_t *samples;
 } Task;
 
@@ -295,6 +296,12 @@ static void approximate(San *san, void *given) {
     san_approximate(san->chunk, task->number, task->approximation);
 }
 
+static void give_component(San *san, void *given) {
+    const Task *task = given;
+    need_chunk(san);
+    san_give_component(san->chunk, task->number, task->component);
+}
+
 static void finish(San *san, void *given) {
     const Task *task = given;
     need_chunk(san);
@@ -315,6 +322,11 @@ SanStatus san_chunk_begin(San *san, uint32_t chunk) {
 SanStatus san_chunk_approximate(San *san, uint32_t channel, const int32_t *samples) {
     Task task = {.number = channel, .approximation = samples};
     return attempt(san, approximate, &task);
+}
+
+SanStatus san_chunk_component(San *san, uint32_t channel, const int64_t *values) {
+    Task task = {.number = channel, .component = values};
+    return attempt(san, give_component, &task);
 }
 
 SanStatus san_chunk_finish(San *san, int32_t *samples) {

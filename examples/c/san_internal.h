@@ -100,7 +100,15 @@ typedef struct {
     const uint8_t *scales; /* [band] */
     const int8_t *phases;  /* [phase group][N_COARSE_PHASES] */
     const Layer *layer;    /* NULL without a residual layer */
+    int is_mixed;          /* a member of a mix */
 } Channel;
+
+/* A mixed lead group. */
+typedef struct {
+    uint32_t n_members, n_components;
+    const uint32_t *members, *components; /* channels */
+    const int32_t *weights;               /* [member][component], in 2^-13 */
+} Mix;
 
 typedef struct {
     uint32_t crc; /* of the payload */
@@ -110,6 +118,8 @@ typedef struct {
     const uint32_t *kernel_lengths; /* [lead group] */
     SanMeasured *measured;          /* [channel] */
     const Channel *channels;
+    uint32_t n_mixes;
+    const Mix *mixes;
     const uint32_t *order; /* 11.1, 19: residual channels in the order in which they are decoded */
     int block_exponent, n_tables;
     const Row *tables;
@@ -156,7 +166,7 @@ typedef struct {
     size_t n_planes, n_plane_samples;
     uint32_t *channel_of;         /* [plane] */
     size_t *plane_of, *starts;    /* [channel]; [plane], of the samples below */
-    int64_t *approximations;      /* u of 11.2 */
+    int64_t *approximations;      /* u of 11.2; until they are mixed, Y of 10.3 of components */
     int64_t *samples;             /* y; the approximations where no channel has a residual layer */
 } Chunk;
 
@@ -240,6 +250,11 @@ uint32_t san_rice_number(Bits *bits);
 int32_t san_rice_signed(Bits *bits);
 void san_finish_bits(const Bits *bits);
 
+/* san_kernels.c, san_mix.c: 5, 10.5 */
+void san_read_kernels(Bits *bits, Channel *channel, uint32_t length);
+void san_read_mix(Bits *bits, Channel *channels, uint32_t group, Mix *mix);
+void san_mix(Chunk *chunk, const Mix *mix); /* components to approximations */
+
 /* san_header.c, san_model.c, san_coding.c, san_events.c, san_chunk.c */
 void san_read_header(San *san, const uint8_t *payload, uint32_t length);
 const Model *san_read_model(San *san, const uint8_t *content, size_t length, const uint8_t sha256[32]);
@@ -247,6 +262,7 @@ const Segment *san_read_coding(San *san, const uint8_t *payload, uint32_t length
 void san_read_events(Chunk *chunk, Bytes content, Bytes mixed);
 Chunk *san_begin_chunk(San *san, const Segment *segment, uint32_t number, Bytes payload, int is_in_steps);
 void san_approximate(Chunk *chunk, uint32_t index, const int32_t *samples);
+void san_give_component(Chunk *chunk, uint32_t index, const int64_t *values);
 void san_finish_chunk(Chunk *chunk, int32_t *samples);
 
 /* san_prior.c: 19.6 and 20.5, as numbers */
@@ -255,6 +271,20 @@ const uint16_t *san_prior(San *san, Prior which);
 
 static inline uint32_t san_length_of(const Chunk *chunk, const Channel *channel) {
     return (uint32_t)(chunk->n_frames * channel->stored->samples_per_frame); /* at most 2^28 */
+}
+
+static inline int san_is_constant(const Channel *channel) {
+    return !channel->model && !channel->layer && !channel->is_mixed;
+}
+
+/* An approximation, less the offset, within the channel's range. */
+static inline int64_t san_within(const Channel *channel, int64_t value) {
+    int64_t low = (int64_t)channel->minimum - channel->offset, high = (int64_t)channel->maximum - channel->offset;
+    return value < low ? low : value > high ? high : value;
+}
+
+static inline int64_t *san_approximation_of(const Chunk *chunk, uint32_t index) {
+    return chunk->approximations + chunk->starts[chunk->plane_of[index]];
 }
 
 /* 7: samples on the circle of a channel with a cascade, and windows of all its bands. */
@@ -315,7 +345,7 @@ Levels san_levels(Chunk *chunk, Bytes content);
 void san_free_states(San *san);
 void san_read_levels(Chunk *chunk, Levels *all, uint32_t index, int32_t *levels);
 
-/* san_synthesis.c: 10; an approximation, less the channel's offset */
+/* san_synthesis.c: 10.1 to 10.3; an approximation, less the channel's offset, or Y of a component */
 void san_check_amplitudes(const Chunk *chunk, const Channel *channel, const int32_t *levels);
 void san_synthesise(Chunk *chunk, uint32_t index, const int32_t *levels, int64_t *result);
 

@@ -1,4 +1,4 @@
-/* 10: from levels to the approximation of a channel. Integers of 64 bits hold all sums. */
+/* 10.1 to 10.3: from levels to the approximation of a channel, or to a component. Integers of 64 bits hold all sums. */
 
 #include "san_internal.h"
 
@@ -83,9 +83,6 @@ void san_synthesise(Chunk *chunk, uint32_t index, const int32_t *levels, int64_t
     }
     for (uint32_t n = 0; n < length; n++) circle[n] = scaled(san, channel, circle[n]);
     if (chunk->events[index].gains) add_beats(chunk, channel, &chunk->events[index], circle, length);
-    for (uint32_t n = 0; n < length; n++) {
-        int64_t value = channel->offset + ((circle[n] + 512) >> 10);
-        value = value < channel->minimum ? channel->minimum : value > channel->maximum ? channel->maximum : value;
-        result[n] = value - channel->offset;
-    }
+    for (uint32_t n = 0; n < length; n++)
+        result[n] = channel->is_mixed ? circle[n] : san_within(channel, (circle[n] + 512) >> 10);
 }

@@ -25,12 +25,13 @@
 // decodeChunk gives an array of an Int32Array for each channel. Its property `events` has an Int32Array for each channel, too: at
 // which samples of the chunk the windows of its lead group's beats begin; the first may be negative.
 //
-// decodeChunkWith calls `await synthesise(request)` for every model, and every number of samples, of the chunk's channels:
+// decodeChunkWith calls `await synthesise(request)` for every model, every output, and every number of samples, of the chunk's channels:
 //   request.sha256    of the model
 //   request.channels  indices of the S channels ("signals")
 //   request.nSamples  N
 //   request.inputs    { name: { type: "int64" | "int32" | "float64", data, dims } }, the inputs of decoder.onnx
-// and takes the S * N samples, signal after signal, as an Int32Array.
+//   request.output    "samples", or "components" of channels of a mixed lead group: which of its outputs is needed
+// and takes its S * N numbers, signal after signal, as an Int32Array of samples or a BigInt64Array of components.
 //
 // Samples are right or there are none: a chunk's digest is checked. All that goes wrong throws a SanError, with a `code`:
 // corrupt, truncated, unsupported, limit, model (with `sha256`, unless it is a prior that is not there), memory, or range (there is
@@ -114,6 +115,10 @@ class Core {
 
   ints(at, length) {
     return new Int32Array(this.exports.memory.buffer, at, length);
+  }
+
+  wideInts(at, length) {
+    return new BigInt64Array(this.exports.memory.buffer, at, length);
   }
 
   /** Numbers of a structure of san.h; san_wasm.c asserts where they are. */
@@ -282,6 +287,7 @@ function readCoded(core, index) {
     nBeatKernels: nKernels,
     beatKernels: core.ints(coded.u32(84), nKernels * length).slice(),
     beatScale: coded.u64(88),
+    output: coded.i32(96) ? "components" : "samples",
   };
 }
 
@@ -335,7 +341,7 @@ function beatInputs(signals) {
 }
 
 function requestOf(signals) {
-  const [{ sha256, nSamples, groups }] = signals;
+  const [{ sha256, nSamples, groups, output }] = signals;
   const firsts = [0];
   for (const { nWindows, nKernels } of groups) firsts.push(firsts.at(-1) + nWindows * nKernels);
   const column = (name) => int32(signals.map((each) => each[name]));
@@ -343,6 +349,7 @@ function requestOf(signals) {
     sha256,
     channels: signals.map(({ index }) => index),
     nSamples,
+    output,
     inputs: {
       n_samples: int64([nSamples]),
       ...Object.assign({}, ...groups.map((_, group) => sparseLevels(signals, group, firsts))),
@@ -437,15 +444,15 @@ export class SanFile {
     try {
       const room = this.#room();
       core.check(core.exports.begin(index));
-      const ofBank = new Map();
+      const alike = new Map();
       for (let channel = 0; channel < this.channels.length; channel++) {
         const coded = readCoded(core, channel);
         if (!coded) continue;
-        const key = `${coded.sha256} ${coded.nSamples}`;
-        if (!ofBank.has(key)) ofBank.set(key, []);
-        ofBank.get(key).push(coded);
+        const key = `${coded.sha256} ${coded.nSamples} ${coded.output}`;
+        if (!alike.has(key)) alike.set(key, []);
+        alike.get(key).push(coded);
       }
-      for (const signals of ofBank.values()) await this.#synthesised(signals, synthesise);
+      for (const signals of alike.values()) await this.#synthesised(signals, synthesise);
       core.check(core.exports.finish(room));
       return this.#rows(index);
     } finally {
@@ -454,16 +461,23 @@ export class SanFile {
   }
 
   async #synthesised(signals, synthesise) {
-    const [{ nSamples }] = signals;
-    const samples = await synthesise(requestOf(signals));
-    if (!(samples instanceof Int32Array) || samples.length !== signals.length * nSamples) {
-      throw new TypeError(`synthesise: an Int32Array of ${signals.length} times ${nSamples} samples is needed`);
+    const [{ nSamples, output }] = signals;
+    const isWide = output === "components";
+    const Numbers = isWide ? BigInt64Array : Int32Array;
+    const found = await synthesise(requestOf(signals));
+    if (!(found instanceof Numbers) || found.length !== signals.length * nSamples) {
+      throw new TypeError(`synthesise: ${output} as ${Numbers.name} of ${signals.length} times ${nSamples} are needed`);
     }
     const core = this.#core;
-    signals.forEach(({ index }, signal) => {
-      const at = this.#room(); // longer than any channel's samples, and free until they are finished
-      core.ints(at, nSamples).set(samples.subarray(signal * nSamples, (signal + 1) * nSamples));
-      core.check(core.exports.approximate(index, at));
-    });
+    const at = core.take(nSamples * Numbers.BYTES_PER_ELEMENT);
+    try {
+      signals.forEach(({ index }, signal) => {
+        const place = isWide ? core.wideInts(at, nSamples) : core.ints(at, nSamples);
+        place.set(found.subarray(signal * nSamples, (signal + 1) * nSamples));
+        core.check(isWide ? core.exports.component(index, at) : core.exports.approximate(index, at));
+      });
+    } finally {
+      core.exports.free(at);
+    }
   }
 }

@@ -35,6 +35,7 @@ AT(SanCoded, n_events, 60);
 AT(SanCoded, kernels, 72);
 AT(SanCoded, beat_kernels, 84);
 AT(SanCoded, beat_scale, 88);
+AT(SanCoded, is_component, 96);
 
 /* --- zstd frames (RFC 8878): their heads here, what is in them by JavaScript --- */
 
@@ -218,6 +219,10 @@ EXPORT("coded") const SanCoded *coded(uint32_t channel) { return san_chunk_coded
 
 EXPORT("approximate") SanStatus approximate(uint32_t channel, const int32_t *samples) {
     return san_chunk_approximate(san, channel, samples);
+}
+
+EXPORT("component") SanStatus component(uint32_t channel, const int64_t *values) {
+    return san_chunk_component(san, channel, values);
 }
 
 EXPORT("finish") SanStatus finish(int32_t *samples) { return san_chunk_finish(san, samples); }

@@ -40,8 +40,9 @@ class Segment(decoder.Segment):
         else:
             q = raw.lanes(file, np.repeat(c.scales > 0, widths), c.model.frequencies[c.set], self.classes(c, widths))
         decoder.demand(c.model.sha256 in self.sessions, f"it needs decoder.onnx of the model {c.model.sha256}")
-        samples = self.sessions[c.model.sha256].run(["samples"], self.inputs(c, q, circle))[0][0]
-        return samples.astype(np.int64) - c.offset
+        output = "components" if c.is_mixed else "samples"
+        found = self.sessions[c.model.sha256].run([output], self.inputs(c, q, circle))[0][0]
+        return found if c.is_mixed else found.astype(np.int64) - c.offset
 
     def inputs(self, c, q, circle):
         """One signal: channel c of this chunk, with its coefficients band after band."""

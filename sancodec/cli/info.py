@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -101,18 +102,25 @@ def describe(name: str, reader: RecordingReader) -> dict[str, Any]:
                 "promise": None if promise is None else asdict(promise),
                 "prdn": quality.prdn,
                 "max_error_adu": quality.max_error_adu,
-                "bank": _bank_name(coding),
-                "kernels": coding.kernels.n_kernels,
+                "bank": _bank_name(coding, components),
+                "kernels": sum(reader.codings[index].kernels.n_kernels for index, weight in components if weight),
                 "step": coding.step.value,
             }
-            for channel, promise, coding, quality in zip(
-                header.channels, map(_promise_of, header.promises), reader.codings, reader.measured(), strict=True
+            for channel, promise, coding, components, quality in zip(
+                header.channels,
+                map(_promise_of, header.promises),
+                reader.codings,
+                map(reader.decoder(0).components, range(len(header.channels))),
+                reader.measured(),
+                strict=True,
             )
         ],
     }
 
 
-def _bank_name(coding: ChannelCoding) -> str:
+def _bank_name(coding: ChannelCoding, components: Sequence[tuple[int, float]]) -> str:
+    if coding.row is not None:
+        return f"mix of {sum(weight != 0 for _, weight in components)}"
     if coding.model is not None:
         return coding.model.name
     return "constant" if coding.is_constant else "prediction"

@@ -258,7 +258,9 @@ class RecordingReader:
     def events(self, channel: int) -> tuple[NDArray[np.int64], Events]:
         """Beat events of a channel, without decoding its waveform.
 
-        Kernel ids count within a segment.
+        Kernel ids count within a segment. A channel of a mixed lead group has the events of all components that it is
+        summed of: its ids count through the kernels of all components of the group, one component after the other, and
+        of an event that several of them have it is that of the one which adds the highest peak to this channel.
 
         Returns
         -------
@@ -274,12 +276,33 @@ class RecordingReader:
         starts, ids, gains = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
         for index in range(self.header.n_chunks):
             segment, streams = self.parse(index)
-            chunk, coding = streams.events, self.decoder(segment).codings[channel]
-            if coding.kernels.n_kernels:
-                used = chunk.events[channel].gains > 0
-                starts.append(chunk.starts[coding.lead_group][used] + index * self.header.chunk_frames * per_frame)
-                ids.append(chunk.events[channel].kernel_ids[used])
-                gains.append(chunk.events[channel].gains[used])
+            decoder = self.decoder(segment)
+            at, events = (
+                streams.events.starts[decoder.codings[channel].lead_group],
+                _events_of(decoder, channel, streams),
+            )
+            used = events.gains > 0
+            starts.append(at[used] + index * self.header.chunk_frames * per_frame)
+            ids.append(events.kernel_ids[used])
+            gains.append(events.gains[used])
         # An event across a border of chunks is stored in both.
         positions, first = np.unique(np.concatenate(starts), return_index=True)
         return positions, Events(np.concatenate(ids)[first], np.concatenate(gains)[first])
+
+
+def _events_of(decoder: SegmentDecoder, channel: int, chunk: ChunkStreams) -> Events:
+    """Events of a channel in a chunk, those of its lead group; of several components the one with the highest peak."""
+    result = Events.none(len(chunk.events.starts[decoder.codings[channel].lead_group]))
+    highest, first_kernel = np.zeros(len(result.gains)), 0
+    for index, weight in decoder.components(channel):
+        kernels, events = decoder.codings[index].kernels, chunk.events.events[index]
+        if weight and kernels.n_kernels:
+            peaks = np.abs(kernels.weights).max(axis=1) * (abs(weight) * 2.0**kernels.exponent)
+            added = peaks[events.kernel_ids] * events.gains
+            # A kernel of zeros has events, too.
+            is_first = (events.gains > 0) & ((added > highest) | (result.gains == 0))
+            result.kernel_ids[is_first] = events.kernel_ids[is_first] + first_kernel
+            result.gains[is_first] = events.gains[is_first]
+            highest[is_first] = added[is_first]
+        first_kernel += kernels.n_kernels
+    return result

@@ -1,4 +1,4 @@
-"""Channels as weighted sums of components: how a file states the weights, and the sums (docs/format.md, 10.4)."""
+"""Channels as weighted sums of components: how a file states the weights, and the sums (docs/format.md, 10.5)."""
 
 from __future__ import annotations
 

@@ -111,7 +111,9 @@ class OpenRecording:
 
         Returns
         -------
-        First sample of each event's kernel window, and the events' kernel ids and gains.
+        First sample of each event's kernel window, and the events' kernel ids and gains. Where a lead group is mixed,
+        ids count through the kernels of all its components, and an event is that of the one which adds the highest
+        peak to this channel.
         """
         return self._reader.events(self._index(channel))
 

@@ -18,7 +18,7 @@ from sancodec.codec.coefficients import ChunkStreams, CodedUnit, CoefficientDeco
 from sancodec.codec.header import CODER_CLASS, CODER_MIXED, CODER_ZSTD, Header
 from sancodec.codec.kernels import Model
 from sancodec.codec.missing import mask_of
-from sancodec.codec.mix import mixed
+from sancodec.codec.mix import WEIGHT_BITS, mixed
 from sancodec.codec.parallel import Threads
 from sancodec.codec.quantiser import Quantised, amplitudes_of
 from sancodec.codec.residual_mixing import decode_chunk, mixed_channels
@@ -54,6 +54,18 @@ class SegmentDecoder:
         }
         self._levels = residual.decoding_levels(self._residuals)
         self._coefficients = CoefficientDecoder(self.coding, header, models, self._threads)
+
+    def components(self, channel: int) -> list[tuple[int, float]]:
+        """What the approximation of a channel is summed of: channels that have a cascade, and weights.
+
+        In a mixed lead group all its components, also those with weight 0; elsewhere a channel with a cascade is its
+        own component.
+        """
+        coding = self.codings[channel]
+        if coding.row is None:
+            return [] if coding.model is None else [(channel, 1.0)]
+        carriers = [index for index in self._cascaded if self.codings[index].lead_group == coding.lead_group]
+        return list(zip(carriers, (coding.row * 2.0**-WEIGHT_BITS).tolist(), strict=True))
 
     def value_ranges(self) -> list[tuple[int, int]]:
         """Range of the decoded values of each channel that are not missing."""

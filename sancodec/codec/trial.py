@@ -143,6 +143,8 @@ def cascade_of(job: ChannelJob, kernels: NDArray[np.float32] | None, step: float
     )
     penalty = EVENT_BITS * max(job.settings.multiplier, 0.1) * step**2
     events, residual = beats.project(channel.signal, group.starts, quantised, penalty=penalty)
+    if not events.gains.any():
+        return Cascade(NO_KERNELS, Events.none(n_events), channel.signal, 0.0)
     writer = BitWriter()
     write_events(writer, events, quantised.n_kernels)
     write_kernels(writer, quantised)

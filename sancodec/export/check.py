@@ -112,13 +112,14 @@ def _vector_line(path: Path, sessions: dict[str, Any]) -> str:
         prefix = f"{kind}."
         feeds = {each.name: arrays[prefix + each.name] for each in session.get_inputs()}
         found[kind] = run(session, feeds)
-    expected, decoded = arrays["decoder.samples"], found["decoder"]["samples"]
-    if not np.array_equal(expected, decoded):
-        n_wrong = int(np.count_nonzero(expected != decoded))
-        raise KitError(
-            f"{path}: {n_wrong} of {expected.size} decoded samples differ; this onnxruntime or device does not compute "
-            "exactly and must not be used for decoding"
-        )
+    for name in ("components", "samples"):
+        expected, decoded = arrays[f"decoder.{name}"], found["decoder"][name]
+        if not np.array_equal(expected, decoded):
+            n_wrong = int(np.count_nonzero(expected != decoded))
+            raise KitError(
+                f"{path}: {n_wrong} of {expected.size} decoded {name} differ; this onnxruntime or device does not "
+                "compute exactly and must not be used for decoding"
+            )
     symbols = {name.removeprefix("encoder."): value for name, value in arrays.items() if name.startswith("encoder.")}
     n_symbols, n_other = _differences(symbols, found["encoder"])
     if n_other > _MAX_ROUNDED_OTHERWISE * n_symbols:

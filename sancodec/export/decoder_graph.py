@@ -1,4 +1,4 @@
-"""The ONNX graph of a decoder behind the entropy coder: sparse streams in, stored integers out.
+"""The ONNX graph of a decoder behind the entropy coder: sparse streams in, stored integers or components out.
 
 docs/format.md, sections 10.1 to 10.3, and docs/kit.md. All sums are of integers below 2**53 held in float64, or int64,
 so any provider gives the same bits.
@@ -20,9 +20,10 @@ _AMPLITUDE_UNIT = 128
 
 
 def decoder_graph(model: Model) -> onnx.ModelProto:
-    """The graph of ``sancodec.codec.synthesis.reconstruct`` from sparse levels and events.
+    """The graph of ``sancodec.codec.synthesis.reconstruct`` and ``component_of`` from sparse levels and events.
 
-    Its inputs and output are those of ``decoder_inputs`` and ``samples``.
+    Its inputs are those of ``decoder_inputs``; the outputs are ``samples``, and ``components`` for channels of mixed
+    lead groups.
     """
     nodes = Nodes()
     n_signals = nodes.add("Shape", "offset")
@@ -33,7 +34,7 @@ def decoder_graph(model: Model) -> onnx.ModelProto:
     scaled = nodes.add("Mul", _floor_scaled(nodes, bank_sum, _BANK_SHIFT), _column(nodes, "scale"))
     rounded = nodes.add("Floor", nodes.add("Add", scaled, nodes.real(0.5)))
     beats = nodes.add("Mul", _beat_sum(nodes, n_signals), _column(nodes, "beat_scale"))
-    total = nodes.add("Add", nodes.cast(rounded, TensorProto.INT64), beats)
+    total = nodes.add("Add", nodes.cast(rounded, TensorProto.INT64), beats, output="components")
     # A remainder that is never negative makes the quotient a floor.
     half_up = nodes.add("Add", total, nodes.integers(1 << FRACTION_BITS - 1))
     unit = nodes.integers(1 << FRACTION_BITS)
@@ -44,8 +45,14 @@ def decoder_graph(model: Model) -> onnx.ModelProto:
         limit = _wide_column(nodes, name)
         values = nodes.add("Where", nodes.add(comparison, values, limit), limit, values)
     nodes.cast(values, TensorProto.INT32, output="samples")
-    output = helper.make_tensor_value_info("samples", TensorProto.INT32, ["signal", "sample"], "stored units")
-    return finished(model, "decoder", nodes, decoder_inputs(model), [output])
+    outputs = [
+        helper.make_tensor_value_info(name, kind, ["signal", "sample"], unit)
+        for name, kind, unit in (
+            ("samples", TensorProto.INT32, "stored units"),
+            ("components", TensorProto.INT64, f"Y of section 10.3, 2^-{FRACTION_BITS} stored units"),
+        )
+    ]
+    return finished(model, "decoder", nodes, decoder_inputs(model), outputs)
 
 
 def decoder_inputs(model: Model) -> list[onnx.ValueInfoProto]:

@@ -25,6 +25,9 @@ Feeds = dict[str, NDArray[Any]]
 class SparseSignal:
     """A channel of a chunk between entropy decoding and synthesis.
 
+    One whose coding has a row of weights carries a component of a mixed lead group: the graph's output ``components``
+    is for it, and `sancodec.codec.mix.mixed` makes samples of all of a group's components.
+
     Parameters
     ----------
     starts

@@ -144,18 +144,17 @@ def _coefficient_panel(stretch: Stretch, model: Model) -> Panel:
     edges, columns, n_active, n_all = [], [], 0, 0
     for chunk in stretch.chunks:
         begin, end = chunk.first_sample, chunk.first_sample + len(chunk.samples)
-        if chunk.coding.model is not model:
+        if model not in chunk.coefficients:
             edges.append(np.array([begin]))
             columns.append(np.zeros((model.n_bands, 1)))
             continue
         n_cells = -(-len(chunk.samples) // cell)
-        for row, stride in zip(chunk.coefficients, strides, strict=True):
+        rows = chunk.coefficients[model]
+        for row, stride in zip(rows, strides, strict=True):
             windows = row[max(first - begin, 0) // stride : -(-(min(last, end) - begin) // stride)]
             n_active += int(np.count_nonzero(windows))
             n_all += len(windows)
-        repeated = [
-            np.repeat(row, stride // cell)[:n_cells] for row, stride in zip(chunk.coefficients, strides, strict=True)
-        ]
+        repeated = [np.repeat(row, stride // cell)[:n_cells] for row, stride in zip(rows, strides, strict=True)]
         edges.append(begin + cell * np.arange(n_cells))
         columns.append(np.abs(np.stack(repeated)) / abs(stretch.channel.gain))
     bounds = np.append(np.concatenate(edges), stretch.chunks[-1].first_sample + len(stretch.chunks[-1].samples))
@@ -165,9 +164,10 @@ def _coefficient_panel(stretch: Stretch, model: Model) -> Panel:
     meaning = Axis("|coefficient|", stretch.channel.unit, is_logarithmic=True)
     heat = Heat(x_edges, np.arange(model.n_bands + 1) - 0.5, np.where(values > 0, values, np.nan), meaning)
     centres_hz = band_frequencies(model) * stretch.rate_hz
+    of_mix = ", weighted sums of those of all components" if stretch.is_mixed else ""
     places = np.unique(np.linspace(0, model.n_bands - 1, _N_TICKS).round().astype(int))
     return Panel(
-        f"coefficients of bank {model.name}: {n_active:,} of {n_all:,} are not 0",
+        f"coefficients of bank {model.name}{of_mix}: {n_active:,} of {n_all:,} are not 0",
         _TIME,
         Axis("band"),
         (heat,),

@@ -58,7 +58,12 @@ class Stretch:
     @property
     def models(self) -> tuple[Model, ...]:
         """Its banks: none, one, or several where segments differ."""
-        return tuple(dict.fromkeys(chunk.coding.model for chunk in self.chunks if chunk.coding.model is not None))
+        return tuple(dict.fromkeys(model for chunk in self.chunks for model in chunk.coefficients))
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether it is a weighted sum of components anywhere."""
+        return any(chunk.coding.row is not None for chunk in self.chunks)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,9 +73,10 @@ class KernelUse:
     Parameters
     ----------
     name
-        ``kernel 0``, after a change of segment ``segment 1, kernel 0``.
+        ``kernel 0``, after a change of segment ``segment 1, kernel 0``, in a mix of components ``component 1,
+        kernel 0``.
     weights
-        In physical units at a gain of 1; float64 ``(position,)``.
+        What it adds to the channel, in physical units at a gain of 1; float64 ``(position,)``.
     peak
         Position of its largest magnitude, where its events are drawn.
     starts, gains
@@ -152,20 +158,21 @@ def kernel_uses(stretch: Stretch) -> tuple[KernelUse, ...]:
             stretch.first_sample + len(stretch.times_s), of_segment[-1].first_sample + len(of_segment[-1].samples)
         )
         coding = of_segment[0].coding
-        length = coding.kernels.weights.shape[1]
-        starts = np.concatenate([chunk.starts for chunk in of_segment])
-        ids = np.concatenate([chunk.events.kernel_ids for chunk in of_segment])
-        gains = np.concatenate([chunk.events.gains for chunk in of_segment])
-        # An event across a border of chunks is stored in both.
-        starts, kept = np.unique(starts, return_index=True)
-        ids, gains = ids[kept], gains[kept]
-        scale = 2.0**coding.kernels.exponent / stretch.channel.gain
-        scale *= 1.0 if coding.lattice is None else coding.lattice.step
-        for index, kernel in enumerate(coding.kernels.weights):
-            here = (ids == index) & (starts + length > first) & (starts < last)
-            name = f"kernel {index}" if len(segments) == 1 else f"segment {segment}, kernel {index}"
-            peak = int(np.abs(kernel).argmax())
-            uses.append(KernelUse(name, kernel * scale, peak, starts[here], gains[here], first, last))
+        lattice = 1.0 if coding.lattice is None else coding.lattice.step
+        prefix = "" if len(segments) == 1 else f"segment {segment}, "
+        for waves in zip(*(chunk.waves for chunk in of_segment), strict=True):
+            kernels, length = waves[0].kernels, waves[0].kernels.weights.shape[1]
+            # An event across a border of chunks is stored in both.
+            starts, kept = np.unique(np.concatenate([each.starts for each in waves]), return_index=True)
+            ids = np.concatenate([each.events.kernel_ids for each in waves])[kept]
+            gains = np.concatenate([each.events.gains for each in waves])[kept]
+            scale = waves[0].weight * 2.0**kernels.exponent * lattice / stretch.channel.gain
+            of_mix = "" if coding.row is None else f"component {waves[0].component}, "
+            for index, kernel in enumerate(kernels.weights):
+                here = (ids == index) & (starts + length > first) & (starts < last)
+                name = f"{prefix}{of_mix}kernel {index}"
+                peak = int(np.abs(kernel).argmax())
+                uses.append(KernelUse(name, kernel * scale, peak, starts[here], gains[here], first, last))
     return tuple(uses)
 
 

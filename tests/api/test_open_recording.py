@@ -10,9 +10,12 @@ import pytest
 from round_trips import BANKS, compressed, recording
 
 import sancodec
+from sancodec.api import default_engine, open_recording
 from sancodec.codec.container import SectionType
+from sancodec.codec.decoder import RecordingReader
 from sancodec.codec.recording import Channel
 from sancodec.errors import FormatError, InvalidSignalError
+from tests.mixed_files import ecg_components, mixed_file
 
 
 class CountingFile(io.BytesIO):
@@ -80,6 +83,32 @@ def test_events_of_an_open_recording_are_its_beats(opened):
     assert len(starts) == len(events.gains) == len(events.kernel_ids) > 80
     assert np.all(np.diff(starts) > 60)
     assert np.all(events.gains > 0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_events_of_a_mixed_channel_are_those_of_the_component_that_adds_most(seed):
+    content = mixed_file(ecg_components(9000), level=5, seed=seed, chunk_s=1.0, n_derived=0)
+    reader = RecordingReader(io.BytesIO(content), engine=default_engine())
+    record, decoder = open_recording(io.BytesIO(content)), reader.decoder(0)
+    groups = [reader.events(channel) for channel in (0, 2)]
+    for channel in range(5):
+        starts, events = record.events(channel)
+        expected, first_kernel = {}, 0
+        for carrier, weight in decoder.components(channel):
+            kernels = decoder.codings[carrier].kernels
+            for index in (0, 1):
+                _, chunk = reader.parse(index)
+                played = chunk.events.events[carrier]
+                for at, kernel, gain in zip(chunk.events.starts[0], played.kernel_ids, played.gains, strict=True):
+                    peak = abs(weight) * gain * np.abs(kernels.weights[kernel]).max() * 2.0**kernels.exponent
+                    place = int(at) + index * reader.header.chunk_frames
+                    if weight and gain and peak > expected.get(place, (0,))[0]:
+                        expected[place] = peak, int(kernel) + first_kernel, int(gain)
+            first_kernel += kernels.n_kernels
+        assert starts.tolist() == sorted(expected)
+        found = zip(events.kernel_ids.tolist(), events.gains.tolist(), strict=True)
+        assert list(found) == [expected[place][1:] for place in sorted(expected)]
+    assert max(len(starts) for starts, _ in groups) > 40
 
 
 def test_negative_samples_and_channels_mean_what_they_mean_in_numpy(opened):

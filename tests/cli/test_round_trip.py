@@ -1,5 +1,6 @@
 """Compress, look inside, check, restore and compare, as a user does."""
 
+import io
 import json
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import numpy as np
 import pytest
 import wfdb
 
+from sancodec.api import default_engine
+from sancodec.codec.decoder import RecordingReader
 from sancodec.datasets.wfdb_record import read_wfdb, write_wfdb
 from tests.cli.conftest import DATA, Run
+from tests.mixed_files import mixed_file
 
 
 def test_a_record_comes_back_so_that_wfdb_reads_it(run: Run, record: Path) -> None:
@@ -48,6 +52,17 @@ def test_json_of_compress_holds_what_the_design_names(run: Run, record: Path) ->
 def test_the_strictest_of_several_quality_options_holds(run: Run, record: Path) -> None:
     result = json.loads(run("compress", record, "--preset", "trend", "--snr", "26.0206", "--prdn", "7", "--json").out)
     assert all(4.9 < channel["prdn"] <= 5.0 for channel in result["channels"])
+
+
+def test_info_tells_of_mixes_how_many_components_a_channel_is_summed_of(run: Run, record: Path) -> None:
+    content = mixed_file(level=5, seed=0)
+    Path("mixed.san").write_bytes(content)
+    decoder = RecordingReader(io.BytesIO(content), engine=default_engine()).decoder(0)
+    counts = [sum(weight != 0 for _, weight in decoder.components(channel)) for channel in range(5)]
+    assert set(counts) >= {1, 2}
+    told = json.loads(run("info", "mixed.san", "--json").out)["channels"]
+    assert [(each["bank"], each["kernels"]) for each in told] == [(f"mix of {count}", count) for count in counts]
+    assert "mix of 2+2" in run("info", "mixed.san").out
 
 
 def test_info_tells_what_is_inside(run: Run, record: Path) -> None:

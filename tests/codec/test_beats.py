@@ -171,18 +171,47 @@ def test_equal_waves_do_not_support_many_kernels():
         assert np.all(np.isfinite(kernels))
 
 
+def stored_in_units(kernels, gains, step, max_exponent=MAX_EXPONENT):
+    """Kernels, what a coefficient's step and a weight stand for, and the error of all weights, at a gain of 1."""
+    stored = quantise_kernels(kernels, gains, step=step, max_exponent=max_exponent)
+    unit = 2.0**stored.exponent
+    gain_step = max(step, float(np.median(gains)) / 32)
+    return stored, stored.coefficients.step * unit, unit, stored.weights * unit - kernels * gain_step
+
+
+@pytest.mark.parametrize("waves", [1, 16, 256])
 @pytest.mark.parametrize("step", [2.0**-7, 0.5, 3.0, 100.0])
-def test_stored_kernels_are_fine_against_the_step_and_fit_in_12_bits(step):
+def test_stored_kernels_are_the_finer_the_more_waves_share_their_error(step, waves):
     rng = np.random.default_rng(7)
     kernels = rng.normal(size=(3, LENGTH)).astype(np.float32)
     kernels /= np.linalg.norm(kernels, axis=1, keepdims=True)
-    gains = rng.uniform(500, 1500, 40).astype(np.float32)
-    stored = quantise_kernels(kernels, gains, step=step, max_exponent=MAX_EXPONENT)
-    assert np.abs(stored.weights).max() <= 2047
+    gains = rng.uniform(500, 1500, 3 * waves).astype(np.float32)
+    stored, coefficient_step, unit, error = stored_in_units(kernels, gains, step)
+    assert np.abs(stored.weights).max() < 2**15
     assert stored.exponent >= -FRACTION_BITS
-    gain_step = max(step, float(np.median(gains)) / 32)
-    error = np.abs(stored.weights * 2.0**stored.exponent - kernels * gain_step).max()
-    assert error <= 2.0**stored.exponent / 2 + 1e-6
-    typical_gain = max(1.0, np.median(gains) / gain_step)
-    finest = max(step / 8 / typical_gain, 2.0**-FRACTION_BITS, np.abs(kernels).max() * gain_step / 2047)
-    assert 2.0**stored.exponent <= 2 * finest
+    typical_gain = max(1.0, float(np.median(gains)) / max(step, float(np.median(gains)) / 32))
+    shared = step / np.sqrt(waves) / typical_gain
+    largest = np.abs(kernels).max() * max(step, float(np.median(gains)) / 32)
+    assert coefficient_step == pytest.approx(shared, abs=unit / 2) or coefficient_step == unit
+    assert unit <= max(shared / 48, 2.0**-FRACTION_BITS, 2 * largest / 30_000)
+    assert np.sqrt((error**2).mean()) < 0.6 * coefficient_step + unit
+
+
+def test_waves_of_one_shape_take_fewer_coefficients_the_coarser_the_step():
+    length, before = kernel_geometry(360)
+    time = (np.arange(length) - before) / 360
+    shape = np.exp(-((time / 0.02) ** 2)) + 0.2 * np.exp(-(((time - 0.25) / 0.06) ** 2))
+    kernels, gains = (shape / np.linalg.norm(shape))[None].astype(np.float32), np.full(80, 900, np.float32)
+    counts = []
+    for step in (1.0, 8.0, 64.0):
+        stored, coefficient_step, unit, error = stored_in_units(kernels, gains, step)
+        assert np.abs(error).max() < 2 * coefficient_step + unit
+        counts.append(np.count_nonzero(stored.coefficients.values))
+    assert length / 2 > counts[0] > counts[1] > counts[2] > 0
+
+
+def test_exponent_is_at_most_what_the_step_allows():
+    kernels, gains = np.eye(1, LENGTH, 5, dtype=np.float32), np.full(9, 2.0**40, np.float32)
+    stored = quantise_kernels(kernels, gains, step=2.0**30, max_exponent=4)
+    assert stored.exponent == 4
+    assert 0 < np.abs(stored.weights).max() < 2**15

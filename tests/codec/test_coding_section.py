@@ -13,6 +13,9 @@ from sancodec.codec.bits import BitReader
 from sancodec.codec.coding_section import MeasuredQuality, SegmentCoding, decode_coding, encode_coding
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, Profile
 from sancodec.codec.header import CODER_CLASS, CODER_MIXED, CODER_ZSTD, CODERS, Header
+from sancodec.codec.kernel_wavelet import KernelCoefficients
+from sancodec.codec.lattice import Lattice
+from sancodec.codec.mix import Derived, Mix
 from sancodec.codec.quantiser import Step
 from sancodec.codec.recording import Channel
 from sancodec.codec.residual import Reference, ResidualCoding, corrections
@@ -129,6 +132,78 @@ def test_the_coding_of_channels_comes_back(coder):
             np.testing.assert_array_equal(found.profile.scale_codes, expected.profile.scale_codes)
             np.testing.assert_array_equal(found.profile.phase_codes, expected.profile.phase_codes)
             assert found.profile.weight_set == expected.profile.weight_set
+
+
+def mixed_segment(coder, **fields):
+    """Three members, two of which carry components, and a constant in one group."""
+    rng = np.random.default_rng(1)
+    shape = {"profile": profile(LAPPED, rng)} if coder != CODER_ZSTD else {}
+    waves = BeatKernels.of(KernelCoefficients(700, rng.integers(-3, 4, (2, 40))), 3)
+    none = BeatKernels(np.zeros((0, 40), np.int32), 0)
+    channels = [
+        ChannelCoding(-5, -700, 700, 0, LAPPED, Step(2048, -40), (0, 63, 7), waves, **shape),
+        ChannelCoding(4, -9, 9, 0),
+        ChannelCoding(7, 7, 7, 0),
+        ChannelCoding(0, -30, 3, 0, LAPPED, Step(4095, 32), (8, 4, 2), none, **shape),
+    ]
+    mix = Mix(np.array([12, 3]), np.array([[4096, -8], [17, 0], [0, 0]]), (None, None, Derived((0, 1), (1, 2))))
+    return replace(SegmentCoding(3, 7, coder, channels, QUALITIES, [40], mixes=(mix,)), **fields)
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_a_mixed_group_and_its_kernels_come_back(coder):
+    before = mixed_segment(coder)
+    after = decode_coding(encode_coding(before, models=(SMALL, LAPPED)), FOUR, (SMALL, LAPPED))
+    (expected,), (found,) = before.mixes, after.mixes
+    np.testing.assert_array_equal(found.weights, expected.weights)
+    assert (found.shifts.tolist(), found.derived) == ([12, 3], expected.derived)
+    rows = [coding.row for coding in after.codings]
+    assert rows[2] is None
+    assert [row.tolist() for row in rows if row is not None] == expected.rows.tolist()
+    assert [coding.is_constant for coding in after.codings] == [False, False, True, False]
+    coefficients = after.codings[0].kernels.coefficients
+    assert coefficients.step == 700
+    np.testing.assert_array_equal(coefficients.values, before.codings[0].kernels.coefficients.values)
+    np.testing.assert_array_equal(after.codings[0].kernels.weights, before.codings[0].kernels.weights)
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_a_mixed_coding_section_cut_or_altered_gives_codings_or_a_format_error(coder):
+    content = encode_coding(mixed_segment(coder), models=(SMALL, LAPPED))
+    for length in range(len(content)):
+        with pytest.raises(FormatError):
+            decode_coding(content[:length], FOUR, (SMALL, LAPPED))
+    for position in range(len(content)):
+        for change in (0x01, 0x10, 0xFF):
+            altered = bytearray(content)
+            altered[position] ^= change
+            try:
+                decode_coding(bytes(altered), FOUR, (SMALL, LAPPED))
+            except FormatError:
+                continue
+
+
+@pytest.mark.parametrize(
+    ("member", "fields", "message"),
+    [
+        (0, {"residual": corrections(2, 2**20)}, "channel 0: .* residual layer or a lattice"),
+        (1, {"lattice": Lattice(3, 1, False)}, "channel 1: .* residual layer or a lattice"),
+        (2, {"lattice": Lattice(3, 1, False)}, "channel 2: .* residual layer or a lattice"),
+    ],
+)
+def test_a_mixed_group_of_other_channels_is_refused(member, fields, message):
+    segment = mixed_segment(CODER_ZSTD)
+    segment.codings[member] = replace(segment.codings[member], **fields)
+    with pytest.raises(FormatError, match=message):
+        decode_coding(encode_coding(segment, models=(SMALL, LAPPED)), FOUR, (SMALL, LAPPED))
+
+
+def test_members_of_a_mix_have_one_rate_and_the_range_of_their_channels():
+    content = encode_coding(mixed_segment(CODER_ZSTD), models=(SMALL, LAPPED))
+    fast, narrow = replace(WIDE, samples_per_frame=2), replace(WIDE, minimum=-8, maximum=9)
+    for other, message in ((fast, "two rates"), (narrow, "range -9…9 is not within")):
+        with pytest.raises(FormatError, match=message):
+            decode_coding(content, header_of(WIDE, other, WIDE, WIDE), (SMALL, LAPPED))
 
 
 @pytest.mark.parametrize("coder", CODERS)

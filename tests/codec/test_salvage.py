@@ -20,6 +20,7 @@ from sancodec.codec.synthesis import NumpyEngine
 from sancodec.errors import CorruptError, FormatError, LimitExceededError, ModelMismatchError, TruncatedError
 from sancodec.training.lapped import SYM8, dyadic_groups
 from sancodec.training.statistics import neutral_contexts
+from tests.mixed_files import ecg_components, mixed_file
 
 ENGINE = NumpyEngine()
 GROUPS = tuple(dyadic_groups(SYM8, levels=5))
@@ -60,6 +61,26 @@ def encoded(source=None, *, embed_models=False, level=1, **promise):
 @pytest.fixture(scope="module")
 def content():
     return encoded()
+
+
+@pytest.mark.parametrize("level", [1, 5, 9])
+def test_chunks_of_a_mixed_group_are_repaired_or_lost_by_themselves(level):
+    content = mixed_file(ecg_components(9000), level=level, chunk_s=1.0)
+    right = dict(RecordingReader(io.BytesIO(content), engine=ENGINE).chunks(0, 2))
+    first, _ = RecordingReader(io.BytesIO(content), engine=ENGINE).segments[0].chunks
+    repaired, lost = bytearray(content), bytearray(content)
+    repaired[first + 60] ^= 0x40
+    lost[first + 30 : first + 90] = bytes(60)
+    reader = salvage(io.BytesIO(bytes(repaired)), engine=ENGINE)
+    for index, samples in reader.chunks(0, 2):
+        np.testing.assert_array_equal(samples, right[index])
+    assert not reader.lost
+    assert [(each.first_chunk, each.last_chunk) for each in reader.repaired] == [(0, 0)]
+    reader = salvage(io.BytesIO(bytes(lost)), engine=ENGINE)
+    found = dict(reader.chunks(0, 2))
+    np.testing.assert_array_equal(found[1], right[1])
+    assert [(each.first_chunk, each.last_chunk) for each in reader.lost] == [(0, 0)]
+    assert (np.stack(found[0]) == -(1 << 15)).all()  # missing
 
 
 @pytest.mark.parametrize("level", [1, 5, 9])

@@ -51,8 +51,8 @@ static int32_t weight_of(const SanGroup *group, int32_t i) {
     return (int32_t)(at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24);
 }
 
-/* 10.2, 10.3, in floating point and without what makes it fast. */
-static void synthesise(const SanCoded *coded, int32_t *samples) {
+/* 10.2, 10.3, in floating point and without what makes it fast: samples, or of a component `values`. */
+static void synthesise(const SanCoded *coded, int32_t *samples, int64_t *values) {
     double *sums = calloc(coded->circle, sizeof *sums), *beats = calloc(coded->n_samples, sizeof *beats);
     const int32_t *level = coded->levels;
     for (uint32_t g = 0; g < coded->n_groups; g++) {
@@ -76,7 +76,8 @@ static void synthesise(const SanCoded *coded, int32_t *samples) {
         }
     for (uint32_t n = 0; n < coded->n_samples; n++) {
         double f = floor(floor((sums[n] + 512) / 1024) * coded->scale + 0.5);
-        double value = coded->offset + floor((f + beats[n] * (double)coded->beat_scale + 512) / 1024);
+        double y = f + beats[n] * (double)coded->beat_scale, value = coded->offset + floor((y + 512) / 1024);
+        if (coded->is_component) values[n] = (int64_t)y;
         samples[n] = (int32_t)fmin(fmax(value, coded->minimum), coded->maximum);
     }
     free(sums);
@@ -88,8 +89,10 @@ static SanStatus decode_in_steps(San *san, uint32_t chunk, int32_t *samples) {
     for (uint32_t i = 0; i < san_info(san)->n_channels && !status; i += 1 + chunk % 2) { /* the others by itself */
         const SanCoded *coded = san_chunk_coded(san, i);
         if (!coded) continue;
-        synthesise(coded, samples);
-        status = san_chunk_approximate(san, i, samples);
+        int64_t *values = malloc(coded->n_samples * sizeof *values);
+        synthesise(coded, samples, values);
+        status = coded->is_component ? san_chunk_component(san, i, values) : san_chunk_approximate(san, i, samples);
+        free(values);
     }
     return status ? status : san_chunk_finish(san, samples);
 }

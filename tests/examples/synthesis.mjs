@@ -17,7 +17,7 @@ function groupsOf(content) {
 
 export function synthesiser(models) {
   const known = new Map(models.map((content) => [createHash("sha256").update(content).digest("hex"), groupsOf(content)]));
-  return async ({ sha256, channels, nSamples, inputs }) => {
+  return async ({ sha256, channels, nSamples, inputs, output }) => {
     const groups = known.get(sha256);
     const data = Object.fromEntries(Object.entries(inputs).map(([name, { type, data, dims }]) => {
       const kind = { int32: Int32Array, int64: BigInt64Array, float64: Float64Array }[type];
@@ -26,7 +26,8 @@ export function synthesiser(models) {
     }));
     if (data.n_samples[0] !== nSamples) throw new Error("input n_samples");
     const circle = Math.ceil((nSamples + 64) / groups[0].stride) * groups[0].stride;
-    const result = new Int32Array(channels.length * nSamples);
+    const isWide = output === "components";
+    const result = new (isWide ? BigInt64Array : Int32Array)(channels.length * nSamples);
     const beatLength = inputs.beat_kernels.dims[1];
     for (let signal = 0; signal < channels.length; signal++) {
       const sums = new Float64Array(circle);
@@ -52,8 +53,10 @@ export function synthesiser(models) {
       });
       for (let n = 0; n < nSamples; n++) {
         const f = Math.floor(Math.floor((sums[n] + 512) / 1024) * data.scale[signal] + 0.5);
-        const value = data.offset[signal] + Math.floor((f + beats[n] * data.beat_scale[signal] + 512) / 1024);
-        result[signal * nSamples + n] = Math.min(Math.max(value, data.minimum[signal]), data.maximum[signal]);
+        const y = f + beats[n] * data.beat_scale[signal];
+        const value = data.offset[signal] + Math.floor((y + 512) / 1024);
+        const within = Math.min(Math.max(value, data.minimum[signal]), data.maximum[signal]);
+        result[signal * nSamples + n] = isWide ? BigInt(y) : within;
       }
     }
     return result;

@@ -26,6 +26,8 @@ sys.path.insert(0, str(ROOT / "fuzz"))
 from corpus import BANKS, encoded, larger  # noqa: E402
 from mutations import mutated, sections_of  # noqa: E402
 
+from tests.mixed_files import ecg_components, mixed_file  # noqa: E402
+
 EXAMPLE, NATIVE, MODELS = ROOT / "examples" / "c", ROOT / "sancodec" / "native", ROOT / "sancodec" / "models"
 GOLDEN = ROOT / "tests" / "golden"
 TINY = ["constant", "two_samples_prdn", "odd_212_lossless_level_5", "odd_212_lossless_level_9", "missing_prdn_level_9"]
@@ -104,6 +106,13 @@ def test_every_golden_file_gives_the_same_samples(decoded, how):
     for name, (status, rest) in zip(names("decode"), found, strict=True):
         expected = digests(sancodec.decompress_recording(golden(name)).samples)
         assert (name, status, rest) == (name, OK, expected)
+
+
+@pytest.mark.parametrize("how", ["once", "steps"])
+def test_mixed_lead_groups_give_the_same_samples(decoded, how):
+    blobs = [mixed_file(ecg_components(9000), level=level, seed=level, chunk_s=1.0) for level in (1, 5, 9)]
+    expected = [(OK, digests(sancodec.decompress_recording(blob).samples)) for blob in blobs]
+    assert decoded(blobs, how) == expected
 
 
 @pytest.mark.parametrize("name", names("refuse"))

@@ -16,6 +16,7 @@ import zstandard
 from both_decoders import documented
 
 import sancodec
+from tests.mixed_files import mixed_file
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -63,6 +64,15 @@ def test_every_golden_file_gives_the_same_samples(how):
     for path, found in zip(paths, decoded(paths, how), strict=True):
         recording = sancodec.decompress_recording(path.read_bytes())
         assert (path.stem, found.get("sha256", found)) == (path.stem, digests(recording))
+
+
+@pytest.mark.parametrize("how", ["at once", "steps"])
+def test_mixed_lead_groups_give_the_same_samples(tmp_path, how):
+    paths = [tmp_path / f"{level}.san" for level in (1, 5, 9)]
+    for level, path in zip((1, 5, 9), paths, strict=True):
+        path.write_bytes(mixed_file(level=level, seed=level))
+    for path, found in zip(paths, decoded(paths, how), strict=True):
+        assert found.get("sha256", found) == digests(sancodec.decompress_recording(path.read_bytes()))
 
 
 def test_what_every_reader_refuses_is_refused():

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import sancodec
+from tests.mixed_files import mixed_file
 
 ROOT = Path(__file__).parents[2]
 NODE = ROOT / "examples" / "node"
@@ -85,6 +86,17 @@ def test_golden_file_gives_the_samples_of_the_package(kits, tmp_path, name):
     assert decode(path, f"{tmp_path / 'channels'}/", "--kits", kits).returncode == 0
     written = sorted((tmp_path / "channels").iterdir())
     assert [each.read_bytes() for each in written] == [row.tobytes() for row in rows]
+
+
+@pytest.mark.parametrize("level", [1, 5, 9])
+def test_mixed_lead_groups_give_the_samples_of_the_package(kits, tmp_path, level):
+    path = tmp_path / "mixed.san"
+    path.write_bytes(mixed_file(level=level, seed=level))
+    rows = [np.ascontiguousarray(row, "<i4") for row in sancodec.decompress_recording(path.read_bytes()).samples]
+    result = decode(path, tmp_path / "frames.i32", "--kits", kits)
+    assert (result.returncode, result.stderr) == (0, "")
+    printed = [line.split("  ")[0] for line in result.stdout.splitlines()[: len(rows)]]
+    assert printed == [hashlib.sha256(row.tobytes()).hexdigest() for row in rows]
 
 
 @pytest.mark.parametrize("path", sorted((GOLDEN / "refuse").glob("*.san")), ids=lambda path: path.stem)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import sancodec
+from tests.mixed_files import mixed_file
 
 pytest.importorskip("onnx", reason="graphs are built with onnx")
 
@@ -64,6 +65,16 @@ def test_samples_are_those_of_the_package(graphs, tmp_path, name):
     assert found.returncode == 0, found.stderr
     rows = sancodec.decompress_recording(path.read_bytes()).samples
     expected = np.stack(rows) if len({*map(len, rows)}) == 1 else np.concatenate(rows)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+
+
+@pytest.mark.parametrize("level", [1, 5, 9])
+def test_mixed_lead_groups_give_the_samples_of_the_package(graphs, tmp_path, level):
+    path = tmp_path / "mixed.san"
+    path.write_bytes(mixed_file(level=level, seed=level))
+    found = decode(path, *graphs, "--models", MODELS, "-o", tmp_path / "out.npy")
+    assert found.returncode == 0, found.stderr
+    expected = np.stack(sancodec.decompress_recording(path.read_bytes()).samples)
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
 
 

@@ -1,3 +1,4 @@
+import io
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -8,10 +9,12 @@ import pytest
 from sancodec.codec.beats import BeatKernels, Events, render
 from sancodec.codec.chunks import padded_length
 from sancodec.codec.decoder import RecordingReader
+from sancodec.codec.mix import mixed
 from sancodec.codec.models import shipped_model, shipped_names
 from sancodec.codec.quantiser import Quantised, Step, amplitudes_of
-from sancodec.codec.synthesis import NO_KERNELS, ChannelCoding, NumpyEngine, reconstruct
+from sancodec.codec.synthesis import NO_KERNELS, ChannelCoding, NumpyEngine, component_of, reconstruct
 from sancodec.export.sparse import SparseSignal, decoder_feeds, sparse_signals
+from tests.mixed_files import ecg_components, mixed_file
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -27,18 +30,18 @@ def session(model):
     return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
 
-def decoded(model, signals, n_samples):
-    return session(model).run(None, decoder_feeds(model, signals, n_samples))[0]
+def decoded(model, signals, n_samples, output="samples"):
+    return session(model).run([output], decoder_feeds(model, signals, n_samples))[0]
 
 
-def expected(model, signals, n_samples):
+def expected(model, signals, n_samples, make=reconstruct):
     engine = NumpyEngine()
     rows = []
     for each in signals:
         amplitudes = amplitudes_of(each.quantised, each.coding.offsets, model)
         bank_sum = engine.synthesise(model, amplitudes)[:, :n_samples]
         beat_sum = render(each.starts, each.events, each.coding.kernels, n_samples=n_samples)[None]
-        rows.append(reconstruct(each.coding, bank_sum, beat_sum)[0])
+        rows.append(make(each.coding, bank_sum, beat_sum)[0])
     return np.stack(rows)
 
 
@@ -72,6 +75,9 @@ def test_sparse_streams_become_the_samples_of_the_package(name):
         found = decoded(model, signals, n_samples)
         assert found.dtype == np.int32
         np.testing.assert_array_equal(found, expected(model, signals, n_samples))
+        components = decoded(model, signals, n_samples, "components")
+        assert components.dtype == np.int64
+        np.testing.assert_array_equal(components, expected(model, signals, n_samples, component_of))
 
 
 def test_signals_with_kernels_of_several_lengths_and_without_beats_share_a_call(lapped):
@@ -107,6 +113,32 @@ def test_golden_files_come_out_the_same(path):
             for model, n_samples, _, signals in sparse_signals(reader, index):
                 found = decoded(model, signals, n_samples)
                 np.testing.assert_array_equal(found, expected(model, signals, n_samples))
+
+
+def test_components_are_neither_rounded_nor_clipped(lapped):
+    signal = a_signal(lapped, 300, np.random.default_rng(4), largest=2**20)
+    signal = replace(signal, coding=replace(signal.coding, minimum=-5, maximum=5, step=Step(4095, 2)))
+    found = decoded(lapped, [signal], 300, "components")
+    np.testing.assert_array_equal(found, expected(lapped, [signal], 300, component_of))
+    assert np.abs(found).max() > 2**33
+    assert (found % 1024).any()
+
+
+@pytest.mark.parametrize("level", [1, 5, 9])
+def test_mixed_lead_groups_come_out_the_same(level):
+    content = mixed_file(ecg_components(9000), level=level, seed=level, chunk_s=1.0)
+    reader = RecordingReader(io.BytesIO(content), engine=NumpyEngine())
+    mix, codings = reader.decoder(0).coding.mixes[0], reader.codings
+    for index, samples in reader.chunks(0, 2):
+        rows = {}
+        for model, n_samples, channels, signals in sparse_signals(reader, index):
+            assert all(each.coding.row is not None for each in signals)
+            rows |= zip(channels, decoded(model, signals, n_samples, "components"), strict=True)
+        sums = mixed(mix.rows, np.stack([rows[channel] for channel in sorted(rows)]))
+        for coding, row, expected_row in zip(codings, sums, samples, strict=True):
+            found = np.clip(row + coding.offset, coding.minimum, coding.maximum)
+            is_there = expected_row != -(1 << 15)
+            np.testing.assert_array_equal(found[is_there], expected_row[is_there])
 
 
 def test_the_graph_is_small_and_names_its_model(lapped):

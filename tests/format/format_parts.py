@@ -106,6 +106,7 @@ def constant_coding(
         write(writer, value, value, value, signed=True)
         write(writer, 0, group)
         writer.number(0, 3)
+    writer.number(0, n_groups)
     return writer.tobytes()
 
 
@@ -158,6 +159,8 @@ def model_of(
 
 
 N_SAMPLES, KERNEL_LENGTH, TOKENS = 60, 20, b"\0\0"
+# First position and coefficients; None for a band of zeros.
+Band = tuple[int, tuple[int, ...]] | None
 
 
 def coded_coding(
@@ -170,8 +173,12 @@ def coded_coding(
     bounds: tuple[int, int] = (-2047, 2047),
     step: tuple[int, int] = (2048, 0),
     scales: tuple[int, int] = (0, 0),
+    wavelet: tuple[int, tuple[Band, ...]] | None = None,
 ) -> bytes:
-    """One channel of the two-band model, offset 7, beat kernels of zeros."""
+    """One channel of the two-band model, offset 7, beat kernels of zeros.
+
+    ``wavelet`` is the step of the kernels' coefficients, and every kernel's bands.
+    """
     writer = BitWriter()
     write(writer, 0, 1, coder)
     write(writer, 1)
@@ -187,14 +194,30 @@ def coded_coding(
     write(writer, n_kernels)
     if n_kernels:
         write(writer, exponent, signed=True)
+        writer.number(int(wavelet is not None), 1)
+    if wavelet is not None:
+        writer.number(wavelet[0], 12)
     for _ in range(n_kernels):
-        write(writer, *((0,) * kernel_length if differences is None else differences), signed=True)
+        if wavelet is not None:
+            bands_of(writer, wavelet[1])
+        else:
+            write(writer, *((0,) * kernel_length if differences is None else differences), signed=True)
     if coder:
         writer.number(0, 3)
         write(writer, *np.diff(scales, prepend=0).tolist(), signed=True)
         writer.number(0, 1)
-    writer.number(0, 1)
+    writer.number(0, 2)
     return writer.tobytes()
+
+
+def bands_of(writer: BitWriter, bands: tuple[Band, ...]) -> None:
+    """Coefficients of a beat kernel."""
+    for band in bands:
+        writer.number(int(band is not None), 1)
+        if band is not None:
+            first, coefficients = band
+            write(writer, first, len(coefficients) - 1)
+            write(writer, *coefficients, signed=True)
 
 
 def coded_events(*, starts: tuple[int, ...] = (), gain: int = 3, runs: tuple[tuple[int, int], ...] = ()) -> bytes:
@@ -316,6 +339,7 @@ def predicted_coding(
         writer.number(int(layer is not None), 2)
         if layer is not None:
             layer_of(writer, **({"stages": (0, 0)} if coder == 2 else {}) | layer)
+    writer.number(0, 1)
     if coder == 1:
         write(writer, *((1, len(rows)) if tables is None else tables))
         for shift, row in rows:

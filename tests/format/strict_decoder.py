@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from strict_coding import read_coding
 from strict_events import read_mixed_events
 from strict_fields import (
     CHUNK,
@@ -23,7 +24,6 @@ from strict_fields import (
     Bytes,
     Tables,
     demand,
-    read_coding,
     read_events,
     read_header,
     read_model,
@@ -33,6 +33,7 @@ from strict_fields import (
 )
 from strict_levels import read_levels
 from strict_residuals import read_mixed_residuals
+from strict_synthesis import component, sums, within
 
 
 def read_frames(content: bytes, counts: list[int], limit: int) -> tuple[int, list[bytes]]:  # 8
@@ -169,31 +170,6 @@ def read_classes(
     return np.concatenate(q)
 
 
-def approximate(c: SimpleNamespace, q: np.ndarray, circle: int, starts: np.ndarray, events: Any, n: int) -> np.ndarray:
-    """10: the approximation of a channel's n samples, less its offset."""
-    cascade, model, total, at = c.cascade, c.cascade.model, np.zeros(circle), 0
-    a = np.sign(q) * (128 * np.abs(q) - cascade.corrections[np.minimum(np.abs(q), 3)])  # 10.1
-    demand(int(np.abs(a).max()) * model.peak_gain < 2**50, "amplitudes beyond the exact range")
-    for stride, offset, weights in model.groups:  # 10.2, a stretch of a stride's length of every kernel at a time
-        width = circle // stride
-        bands = a[at : at + len(weights) * width].reshape(len(weights), width).T.astype(float)
-        at += bands.size
-        part = np.zeros((width, stride))
-        for turn in range(weights.shape[1] // stride):
-            stretch = weights[:, turn * stride : (turn + 1) * stride].astype(float)
-            part += np.roll(bands @ stretch, turn, axis=0)
-        total += np.roll(part.ravel(), offset)
-    reduced = (total[:n].astype(np.int64) + 512 >> 10).astype(float)  # 10.3
-    f = np.floor(reduced * cascade.mantissa * 2.0 ** (cascade.exponent - 3) + 0.5)
-    demand((np.abs(f) < 2**52).all(), "samples beyond the exact range")
-    beats = np.zeros(n, np.int64)
-    for start, kernel, gain in zip(starts, *events, strict=False):
-        span = slice(max(start, 0), max(min(start + cascade.kernels.shape[1], n), 0))
-        beats[span] += gain * cascade.kernels[kernel][span.start - start : span.stop - start]
-    y = f.astype(np.int64) + (beats << cascade.kernel_exponent + 10)
-    return np.clip(c.offset + (y + 512 >> 10), c.minimum, c.maximum) - c.offset
-
-
 def read_residuals(content: bytes, raw: Bits, coding: SimpleNamespace, lengths: list[int]) -> list[np.ndarray]:  # 11.3
     """Differences of each residual channel, which has a length."""
     found = []
@@ -288,13 +264,18 @@ def read_chunk(payload: bytes, coding: SimpleNamespace, n_frames: int) -> Simple
             for i in coded
         ]
         found = dict(zip(coded, read_levels(rest.take(len(rest.content)), mixed) if coded else [], strict=True))
+    y = {}
     for i in coded:
         c, group = channels[i], channels[i].group
         if coding.coder == 1:
             q = read_classes(rest, raw, c.cascade, starts[group], coding.kernel_lengths[group], circles[i])
         else:
             q = found[i]
-        chunk.u[i] = approximate(c, q, circles[i], starts[group], chunk.events[i][1:3], lengths[i])
+        y[i] = component(c, q, circles[i], starts[group], chunk.events[i][1:3], lengths[i])
+    chunk.u = {i: within(channels[i], y[i] + 512 >> 10) for i in coded if not channels[i].is_mixed}
+    for mix in filter(None, coding.mixes):
+        rows = sums(mix, [y[i] for i in mix.components])
+        chunk.u |= {i: within(channels[i], row) for i, row in zip(mix.members, rows, strict=True)}
     rest.finish()
     if layered:
         content = fields.take(len(payload) - fields.position)

@@ -17,9 +17,9 @@ def run(*arguments: Path | str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, DOCUMENTED, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_it_has_at_most_650_lines_of_120_columns() -> None:
+def test_it_has_at_most_700_lines_of_120_columns() -> None:
     lines = DOCUMENTED.read_text().splitlines()
-    assert len(lines) <= 650
+    assert len(lines) <= 700
     assert max(map(len, lines)) <= 120
 
 
@@ -43,7 +43,7 @@ def test_it_writes_the_samples_of_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("position", "reason"), [(0, "no .san file of version 1"), (0x30, "its CRC is another"), (0xB2, "cut short")]
+    ("position", "reason"), [(0, "no .san file of version 1"), (0x30, "its CRC is another"), (0xB3, "cut short")]
 )
 def test_it_refuses_a_damaged_file_with_one_line(tmp_path: Path, position: int, reason: str) -> None:
     blob = bytearray(example_bytes())

@@ -25,7 +25,7 @@ UNKNOWN, PRIVATE = (128, b"?" * 40), (255, b"")
 
 def test_built_files_are_right_as_long_as_nothing_is_broken() -> None:
     assert accepted(constant_file()) == accepted(example_bytes())
-    assert constant_file()[0x65:0x99] == example_bytes()[0x65:0x99]
+    assert constant_file()[0x65:0x9A] == example_bytes()[0x65:0x9A]
     for coder in (0, 1):
         assert accepted(coded_file(coder=coder)) == [[7] * 60]
 
@@ -86,26 +86,26 @@ def test_chunk_from_another_place_or_another_file_is_refused() -> None:
 @pytest.mark.parametrize(
     ("numbers", "match"),
     [
-        ((100, 1, 33, 1, 19), "it is at 101"),
-        ((102, 1, 33, 1, 18), "it is at 101"),
-        ((101, 1, 33, 1, 18), "no section CHUNK of 18 bytes"),
-        ((101, 1, 33, 1, 20), "beyond the index"),
-        ((101, 1, 32, 1, 20), "chunk 0: section of unknown type"),
-        ((101, 1, 34, 1, 18), "chunk 0: section of unknown type"),
-        ((101, 1, 33, 2, 19, 0), "a segment of 2 chunks"),
-        ((101, 1, 33, 0), "a segment of 0 chunks"),
-        ((101, 2, 33, 1, 19, 0, 0), "lists 2 segments"),
+        ((100, 1, 34, 1, 19), "it is at 101"),
+        ((102, 1, 34, 1, 18), "it is at 101"),
+        ((101, 1, 34, 1, 18), "no section CHUNK of 18 bytes"),
+        ((101, 1, 34, 1, 20), "beyond the index"),
+        ((101, 1, 33, 1, 20), "chunk 0: section of unknown type"),
+        ((101, 1, 35, 1, 18), "chunk 0: section of unknown type"),
+        ((101, 1, 34, 2, 19, 0), "a segment of 2 chunks"),
+        ((101, 1, 34, 0), "a segment of 0 chunks"),
+        ((101, 2, 34, 1, 19, 0, 0), "lists 2 segments"),
         ((101, 0), "lists 0 segments"),
-        ((101, 1, 33, 1, 19, 0), "follow its last number"),
-        ((101, 1, 33, 1), "ends within a number"),
+        ((101, 1, 34, 1, 19, 0), "follow its last number"),
+        ((101, 1, 34, 1), "ends within a number"),
     ],
 )
 def test_index_that_does_not_fit_is_refused_but_single_chunks_can_be_read(numbers: tuple, match: str) -> None:
     fitted = example_bytes()
-    assert fitted[:0x99] + parts.section(5, parts.varints(101, 1, 33, 1, 19)) + fitted[-12:] == fitted
-    blob = fitted[:0x99] + parts.section(5, parts.varints(*numbers)) + fitted[-12:]
+    assert fitted[:0x9A] + parts.section(5, parts.varints(101, 1, 34, 1, 19)) + fitted[-12:] == fitted
+    blob = fitted[:0x9A] + parts.section(5, parts.varints(*numbers)) + fitted[-12:]
     refused(blob, match)
-    if numbers[2:] not in ((33, 1, 18), (32, 1, 20), (34, 1, 18)) or numbers[0] != 101:
+    if numbers[2:] not in ((34, 1, 18), (33, 1, 20), (35, 1, 18)) or numbers[0] != 101:
         reader = RecordingReader(io.BytesIO(blob), engine=NumpyEngine())
         ((_, samples),) = reader.chunks(0, 1)
         assert [row.tolist() for row in samples] == accepted(fitted)
@@ -325,6 +325,14 @@ ZEROS = (0,) * 18
         ({"differences": (2**16, -(2**16), *ZEROS)}, "weight"),
         ({"differences": (2**18, -(2**18), *ZEROS)}, "second difference"),
         ({"differences": (2**31 - 1, -(2**31), *ZEROS)}, "second difference"),
+        ({"wavelet": (0, (None, None, None))}, "step 0"),
+        ({"wavelet": (1, ((5, (1,)), None, None))}, "5 to 5 of a beat kernel's band of 5"),
+        ({"wavelet": (1, (None, None, (4, (1,) * 7)))}, "4 to 10 of a beat kernel's band of 10"),
+        ({"wavelet": (1, ((2**32 - 1, (1, 1)), None, None))}, "band of 5"),
+        ({"wavelet": (4095, ((0, (5492,)), None, None))}, "wavelet coefficient of 16778060"),
+        ({"wavelet": (4095, ((0, (-5492,)), None, None))}, "wavelet coefficient of 16778060"),
+        ({"wavelet": (4095, ((0, (5491,)), None, None))}, "beat kernel weight"),
+        ({"wavelet": (1, (None, None, (0, (2**31 - 1,))))}, "wavelet coefficient"),
     ],
 )
 def test_coding_that_breaks_a_limit_is_refused(fields: dict, match: str) -> None:
@@ -336,13 +344,16 @@ def test_coding_at_its_limits() -> None:
     steepest = (0, 65535, -196605, 262140, -262140, 196605, -65535, *[0] * 13)
     accepted(coded_file(coding=coded_coding(differences=steepest)))
     accepted(coded_file(coding=coded_coding(exponent=20, step=(4095, 32))))
+    accepted(coded_file(coding=coded_coding(wavelet=(1, (None, None, None)))))
+    accepted(coded_file(coding=coded_coding(wavelet=(4095, ((4, (1,)), (0, (-2, 0, 0, 0, 3)), (9, (4,)))))))
+    accepted(coded_file(coding=coded_coding(kernel_length=8192, wavelet=(1, ((0, (3,)), *[None] * 8)))))
 
 
 # 13 and 14
 
 
 def test_file_that_was_cut_short_is_refused() -> None:
-    refused(example_bytes()[:0x86], error=TruncatedError)
+    refused(example_bytes()[:0x87], error=TruncatedError)
 
 
 def test_constants_in_the_table_of_limits_exist() -> None:

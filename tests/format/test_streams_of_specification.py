@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from both_decoders import decoder, documented
+from strict_coding import read_beat_kernels, read_mix
 
 from sancodec.codec import class_coder, payload, zstd_coder
+from sancodec.codec.beat_kernel_section import write_kernels
 from sancodec.codec.beats import BeatKernels, Events, render
 from sancodec.codec.bits import BitReader, BitWriter, zigzag
 from sancodec.codec.chunks import band_phases, base_windows
@@ -18,8 +20,10 @@ from sancodec.codec.coding_section import MeasuredQuality, SegmentCoding, decode
 from sancodec.codec.container import encode_varints, zstd_compress
 from sancodec.codec.contexts import MAX_PHASE_CODE, MAX_SCALE_CODE, N_PHASES, ContextModel, Profile
 from sancodec.codec.header import Header
+from sancodec.codec.kernel_wavelet import MAX_COEFFICIENT_STEP, KernelCoefficients, band_lengths
 from sancodec.codec.kernels import Model, decode_model
 from sancodec.codec.level_coder import LevelUnit, encode_levels, fine_phases
+from sancodec.codec.mix import write_mix
 from sancodec.codec.mixing_model import PRIOR_SIZE, MixingModel
 from sancodec.codec.quantiser import Quantised, Step, amplitudes_of, classified
 from sancodec.codec.recording import Channel
@@ -27,6 +31,7 @@ from sancodec.codec.synthesis import ChannelCoding, check_amplitudes, reconstruc
 from sancodec.codec.transform import synthesise
 from sancodec.training.lapped import SYM8, mdct_kernels, split_lowest
 from sancodec.training.statistics import frequencies_of
+from tests.mixed_files import random_mix
 
 
 def random_mixing(rng: np.random.Generator, n_bands: int) -> MixingModel:
@@ -176,6 +181,56 @@ def test_tokens_in_every_layout(layout: int, largest: int) -> None:
         np.testing.assert_array_equal(found, np.concatenate(signed(quantised)))
 
 
+@pytest.mark.parametrize("length", [1, 8, 9, 17, 256, 2049])
+@pytest.mark.parametrize("step", [1, 700, MAX_COEFFICIENT_STEP])
+def test_beat_kernels_of_wavelet_coefficients_are_read_alike(length: int, step: int) -> None:
+    rng = np.random.default_rng(length)
+    reach = max(2, min(900, 20_000 // step))
+    values = rng.integers(-reach, reach, (3, length)) * (rng.random((3, length)) < 0.3)
+    values[1, band_lengths(length)[0] :] = 0
+    kernels = BeatKernels.of(KernelCoefficients(step, values), -3)
+    writer = BitWriter()
+    write_kernels(writer, kernels)
+    content = writer.tobytes()
+    bits = decoder.Bits(content)
+    exponent, found = read_beat_kernels(bits, length)
+    bits.finish()
+    assert exponent == -3
+    np.testing.assert_array_equal(found, kernels.weights)
+    assert len(np.unique(found)) > 2 or length == 1
+    other = documented.Bits(content)
+    assert (other.rice(1)[0], documented.signed(other.rice(1))[0], other.u(1), other.u(12)) == (3, -3, 1, step)
+    np.testing.assert_array_equal([other.kernel(length, step) for _ in range(3)], kernels.weights)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_mixes_are_read_alike(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n_components, n_derived = int(rng.integers(1, 9)), int(rng.integers(0, 4))
+    n_members = n_derived + max(n_components, 2)
+    mix = random_mix(rng, n_members, n_components, n_derived=n_derived)
+    writer = BitWriter()
+    write_mix(writer, mix)
+    content = writer.tobytes()
+    channels = [
+        SimpleNamespace(
+            group=index % 2, minimum=0, maximum=index // 2 % 5, layer=None, lattice=None, cascade=index // 2 % 5
+        )
+        for index in range(60)
+    ]
+    members = [index for index, c in enumerate(channels) if c.group and c.maximum][:n_members]
+    channels = channels[: members[-1] + 1]
+    for index in members[n_components:]:
+        channels[index].cascade = None
+    found = read_mix(decoder.Bits(content), channels, 1)
+    assert found is not None
+    assert (found.members, found.components) == (members, members[:n_components])
+    np.testing.assert_array_equal(found.weights, mix.rows)
+    other = documented.Bits(content)
+    assert other.u(1)
+    np.testing.assert_array_equal(other.mix(n_members, n_components), mix.rows)
+
+
 def test_coding_with_kernels_and_profiles() -> None:
     rng = np.random.default_rng(5)
     model = random_model(rng)
@@ -243,7 +298,8 @@ def test_synthesis_in_integers_equals_synthesis_in_float64(exponent: int) -> Non
     )
     plain = SimpleNamespace(cascade=cascade, offset=-5, minimum=-(2**30), maximum=2**30)
     q, pairs = np.concatenate(signed(quantised)), (events.kernel_ids, events.gains)
-    found = decoder.approximate(plain, q, 688, starts, pairs, n_samples) - 5
+    y = decoder.component(plain, q, 688, starts, pairs, n_samples)
+    found = decoder.within(plain, y + 512 >> 10) - 5
     np.testing.assert_array_equal(found, expected)
     assert len(np.unique(found)) > 2
 
@@ -284,6 +340,7 @@ def test_kernels_longer_than_the_circle_wrap_around() -> None:
         kernel_exponent=0,
     )
     plain = SimpleNamespace(cascade=cascade, offset=0, minimum=-(2**31), maximum=2**31 - 1)
-    found = decoder.approximate(plain, np.concatenate(signed(quantised)), 96, np.zeros(0, int), ([], []), 96)
+    y = decoder.component(plain, np.concatenate(signed(quantised)), 96, np.zeros(0, int), ([], []), 96)
+    found = decoder.within(plain, y + 512 >> 10)
     expected = reconstruct(ChannelCoding(0, -(2**31), 2**31 - 1, 0, single, Step(2048, 2)), total[None], None)
     np.testing.assert_array_equal(found, expected[0])

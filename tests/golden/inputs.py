@@ -74,6 +74,14 @@ def leads() -> Recording:
     return of(base, *others, others[0] - others[1])
 
 
+def limb_leads() -> Recording:
+    """Six leads of two electrodes' differences, and a precordial one."""
+    first, second = beats(4000), np.roll(beats(4000, height=500, seed=3), 2)
+    other = beats(4000, height=-300, seed=5) + first // 3
+    derived = second - first, -(first + second) >> 1, first - (second >> 1), second - (first >> 1)
+    return of(first, second, *derived, other)
+
+
 def gaps() -> Recording:
     """Missing samples at both ends and within, a channel without any sample, and constants."""
     first = beats(3000)
@@ -173,6 +181,7 @@ CASES = {
     **{f"ecg_error_and_prdn_level_{level}": Case(ecg, error(12, 1.5), level) for level in (1, 3, 5, 9)},
     **{f"ecg_lossless_level_{level}": Case(ecg, (EXACT,), level) for level in (1, 3, 5, 9)},
     **{f"leads_lossless_level_{level}": Case(leads, (EXACT,), level) for level in (1, 3, 5, 9)},
+    **{f"limb_leads_prdn_level_{level}": Case(limb_leads, prdn(5.0), level) for level in (3, 5, 9)},
     **{f"missing_prdn_level_{level}": Case(gaps, prdn(3.0), level) for level in (1, 5, 9)},
     **{f"missing_lossless_level_{level}": Case(gaps, (EXACT,), level) for level in (1, 5, 9)},
     **{f"rates_mixed_level_{level}": Case(rates, MIXED, level) for level in (1, 3, 5, 9)},

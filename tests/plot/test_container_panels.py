@@ -13,6 +13,7 @@ from sancodec.plot.interactive import write_interactive
 from sancodec.plot.panels import MAX_POINTS, Curve, Heat, Stems, kernel_colour
 from sancodec.plot.static import write_static
 from sancodec.plot.stretch import read_stretch
+from tests.mixed_files import mixed_file
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "decode").glob("*.san"))
 
@@ -40,6 +41,24 @@ def test_panels_show_the_layers_of_the_decoder(container, record_picture):
         np.testing.assert_allclose(curve.y, getattr(stretch, name), atol=1e-12)
         assert each.y.unit == "mV"
         assert each.x.text == "time (s)"
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_panels_of_a_mixed_channel_show_weighted_sums_of_components(channel, tmp_path):
+    reader = reader_of(mixed_file(level=5, seed=3))
+    stretch = read_stretch(reader, channel, first_frame=500, n_frames=2000)
+    picture = container_picture(reader, channel=channel, first_frame=500, n_frames=2000, title="mixed.san")
+    for name, words in {
+        "bank": "partial reconstruction of bank",
+        "samples": "decoded signal = offset of",
+    }.items():
+        (curve,) = panel(picture, words).marks
+        np.testing.assert_allclose(curve.y, getattr(stretch, name), atol=1e-12)
+    of_bank = [each.title for each in picture.panels if each.title.startswith("coefficients of bank")]
+    assert len(of_bank) == len(stretch.models)
+    assert all(", weighted sums of those of all components: " in title for title in of_bank)
+    write_static(picture, tmp_path / "mixed.svg", form="svg")
+    assert (tmp_path / "mixed.svg").stat().st_size > 10_000
 
 
 def test_all_panels_over_time_share_one_axis_and_span(record_picture):
@@ -77,7 +96,7 @@ def test_the_heat_map_has_the_coefficients_at_their_times(container, record_pict
     assert heat.values.shape == (model.n_bands, len(heat.x_edges) - 1)
     assert heat.meaning.text == "|coefficient| (mV)"
     centres = (heat.x_edges[1:] + heat.x_edges[:-1]) / 2
-    for band, (row, stride) in enumerate(zip(chunk.coefficients, model.band_strides, strict=True)):
+    for band, (row, stride) in enumerate(zip(chunk.coefficients[model], model.band_strides, strict=True)):
         windows = np.abs(row[(centres * 360 // stride).astype(int)]) / stretch.channel.gain
         np.testing.assert_allclose(np.nan_to_num(heat.values[band]), windows)
     assert np.nanmin(heat.values) > 0
@@ -89,10 +108,9 @@ def test_the_count_of_coefficients_is_that_of_the_windows_that_reach_into_the_st
     reader = reader_of(container)
     picture = container_picture(reader, channel=0, first_frame=0, n_frames=3600, title="")
     stretch = read_stretch(reader, 0, first_frame=0, n_frames=3600)
-    windows = [
-        row[: -(-3600 // stride)]
-        for row, stride in zip(stretch.chunks[0].coefficients, stretch.models[0].band_strides, strict=True)
-    ]
+    (model,) = stretch.models
+    rows = stretch.chunks[0].coefficients[model]
+    windows = [row[: -(-3600 // stride)] for row, stride in zip(rows, model.band_strides, strict=True)]
     active = sum(np.count_nonzero(row) for row in windows)
     assert f"{active:,} of {sum(map(len, windows)):,} are not 0" in panel(picture, "coefficients").title
 

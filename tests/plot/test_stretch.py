@@ -11,6 +11,7 @@ from sancodec.api import default_engine, open_recording
 from sancodec.codec.decoder import RecordingReader
 from sancodec.datasets.wfdb_record import read_wfdb
 from sancodec.plot.stretch import kernel_uses, partial_of, read_stretch, similarity_to
+from tests.mixed_files import ecg_components, mixed_file
 
 TESTS = Path(__file__).parents[1]
 GOLDEN = sorted((TESTS / "golden" / "decode").glob("*.san"))
@@ -30,14 +31,22 @@ def repeated():
     )
 
 
+def assert_rounded_or_clamped(total, stretch):
+    """Layers add up to the samples, but for half a stored unit, and where the approximation is at an end."""
+    channel, coding = stretch.channel, stretch.chunks[0].coding
+    approximation = np.rint((stretch.samples - stretch.corrections) * channel.gain) + channel.baseline
+    is_within = (approximation > coding.minimum) & (approximation < coding.maximum)
+    assert is_within.mean() > 0.99
+    assert np.abs(total - stretch.samples)[is_within].max() <= 0.5 / channel.gain * (1 + 1e-9)
+
+
 def test_layers_add_up_to_the_physical_samples_within_their_rounding(repeated):
     stretch = read_stretch(reader_of(repeated), 1, first_frame=3000, n_frames=9000)
     record = open_recording(io.BytesIO(repeated))
     np.testing.assert_array_equal(stretch.samples, record.physical(1, 3000, 12_000))
     np.testing.assert_array_equal(stretch.times_s, record.time_s(1, 3000, 12_000))
     total = stretch.beats + stretch.bank + stretch.offsets + stretch.corrections
-    half_a_unit = 0.5 / stretch.channel.gain
-    assert np.abs(total - stretch.samples).max() <= half_a_unit * (1 + 1e-9)
+    assert_rounded_or_clamped(total, stretch)
     assert np.abs(stretch.beats).max() > 0.5
     assert np.abs(stretch.bank).max() > 0.1
     assert stretch.span_s == (3000 / 360, 12_000 / 360)
@@ -52,7 +61,7 @@ def test_corrections_fill_what_the_bound_needs():
     assert np.abs(stretch.samples - original).max() <= 0.020 + 1e-9
     assert np.abs(stretch.samples - stretch.corrections - original).max() > 0.020
     total = stretch.beats + stretch.bank + stretch.offsets + stretch.corrections
-    assert np.abs(total - stretch.samples).max() <= 0.5 / stretch.channel.gain * (1 + 1e-9)
+    assert_rounded_or_clamped(total, stretch)
 
 
 def test_only_the_chunks_of_the_stretch_are_decoded(repeated, monkeypatch):
@@ -123,6 +132,25 @@ def test_the_similarity_is_the_plain_projection(repeated):
         window = signal[place - use.peak : place - use.peak + len(use.weights)]
         expected = window @ use.weights / (use.weights @ use.weights)
         assert similarity[place - 400] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("channel", range(5))
+def test_kernels_of_a_mixed_channel_are_those_of_its_components_times_their_weights(channel):
+    reader = reader_of(mixed_file(ecg_components(9000), level=5, chunk_s=1.0))
+    stretch = read_stretch(reader, channel, first_frame=7000, n_frames=1900)
+    assert stretch.is_mixed
+    uses = kernel_uses(stretch)
+    parts = [(k, *each) for k, each in enumerate(reader.decoder(0).components(channel)) if each[1]]
+    assert [use.name for use in uses] == [f"component {component}, kernel 0" for component, _, _ in parts]
+    for use, (_, carrier, weight) in zip(uses, parts, strict=True):
+        kernels = reader.codings[carrier].kernels
+        np.testing.assert_allclose(use.weights, weight * kernels.weights[0] * 2.0**kernels.exponent / 200, rtol=1e-12)
+        assert use.n_shown > 5
+    total = np.sum([np.zeros(len(stretch.times_s)), *(partial_of(use, stretch) for use in uses)], axis=0)
+    np.testing.assert_allclose(total, stretch.beats, atol=1e-9)
+    shown = stretch.beats + stretch.bank + stretch.offsets
+    present = ~np.isnan(stretch.samples)
+    assert np.abs(shown - stretch.samples)[present].max() <= 0.5 / 200 * (1 + 1e-9)
 
 
 def test_missing_samples_are_nan_in_the_signal_and_its_corrections():

@@ -31,14 +31,14 @@ export class Synthesis {
     return this.#ort.InferenceSession.create(decoder, this.#options);
   }
 
-  /** What SanFile.decodeChunkWith takes: samples, (signal, sample), of one bank's channels in a chunk. */
-  async run({ sha256, inputs }) {
+  /** What SanFile.decodeChunkWith takes: samples or components, (signal, sample), of one bank's channels in a chunk. */
+  async run({ sha256, inputs, output }) {
     const session = await this.session(sha256);
     const feeds = {};
     for (const [name, { type, data, dims }] of Object.entries(inputs)) {
       feeds[name] = new this.#ort.Tensor(type, data, dims);
     }
-    const { samples } = await session.run(feeds);
-    return samples.data;
+    const outputs = await session.run(feeds, [output]);
+    return outputs[output].data;
   }
 }
