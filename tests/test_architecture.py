@@ -17,18 +17,33 @@ ALLOWED = {
     "export": {"errors", "codec"},
     "san": {"errors", "codec"},
     "plot": {"errors", "codec", "san"},
-    "datasets": {"errors", "codec"},
+    "datasets": {"errors", "codec", "new_files"},
     "training": {"errors", "codec", "datasets", "san"},
     "api": {"errors", "codec", "export", "datasets"},
     "ecosystem": {"errors", "codec", "datasets", "api"},
+    "new_files": {"errors"},
+    "batch": {"errors", "codec", "datasets", "api", "new_files"},
     "__init__": {"errors", "codec", "api"},
     "__main__": {"cli"},
-    "cli": {"errors", "codec", "export", "datasets", "san", "plot", "api", "training", "__init__"},
+    "cli": {
+        "errors",
+        "codec",
+        "export",
+        "datasets",
+        "san",
+        "plot",
+        "api",
+        "batch",
+        "new_files",
+        "training",
+        "__init__",
+    },
 }
 # Only the commands that train or make a choice of models may reach training.
 TRAINING_COMMANDS = {"train.py", "train_san.py", "select.py", "san_options.py", "export.py"}
 HEAVY = ["torch", "onnx", "onnxruntime", "matplotlib", "plotly", "pandas", "dask", "scipy", "wfdb", "pywt", "soundfile"]
 HEAVY += ["zarr", "numcodecs", "mne"]
+HEAVY += ["distributed", "fsspec", "s3fs", "pyarrow"]
 
 
 def part_of(path):
@@ -132,7 +147,9 @@ def test_importing_the_package_loads_nothing_of_it():
     assert not loaded & {*HEAVY, "numpy", "zstandard", "click"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], [], ["compress", "--help"], ["plot", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], [], ["compress", "--help"], ["batch", "--help"], ["plot", "--help"]]
+)
 def test_help_loads_neither_numpy_nor_the_codec(arguments):
     loaded = modules_after(
         "import sys, sancodec.cli\n"

@@ -11,10 +11,10 @@ from types import FrameType
 
 import click
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _COMMANDS = {
     "compress": ("sancodec.cli.compress", "Compress records to .san files."),
     "decompress": ("sancodec.cli.decompress", "Restore records from .san files."),
+    "batch": ("sancodec.cli.batch", "Compress whole trees of records, or restore them."),
     "info": ("sancodec.cli.info", "Tell what is inside .san files."),
     "verify": ("sancodec.cli.verify", "Check .san files, decoding everything."),
     "compare": ("sancodec.cli.compare", "Tell what was lost."),
@@ -68,19 +68,6 @@ def group() -> None:
     sancodec decompress 100.san -o copy    writes copy/100.dat and copy/100.hea
     sancodec compare 100.hea 100.san       tells what was lost
     """
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed arrays for the next one: giving each back to the kernel costs a tenth of the run."""
-    if sys.platform == "linux":
-        import ctypes
-
-        try:
-            mallopt = ctypes.CDLL(None).mallopt
-        except (OSError, AttributeError):
-            return
-        mallopt(_M_MMAP_THRESHOLD, 1 << 28)
-        mallopt(_M_TRIM_THRESHOLD, 1 << 28)
 
 
 class _Terminated(KeyboardInterrupt):

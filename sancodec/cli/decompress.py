@@ -16,8 +16,6 @@ from sancodec.cli.excerpt import Excerpt, excerpt_of, pieces_of
 from sancodec.cli.files import (
     EDF_SUFFIXES,
     STANDARD_STREAM,
-    new_file,
-    new_folder,
     open_container,
     refuse_terminal,
     shown,
@@ -28,6 +26,7 @@ from sancodec.cli.salvaged import report_salvage, salvage_json
 from sancodec.cli.terminal import for_each, write_json
 from sancodec.cli.times import parse_time
 from sancodec.errors import CorruptError, TruncatedError
+from sancodec.new_files import new_file, new_folder
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,13 +12,13 @@ from sancodec.cli.excerpt import channel_indices
 from sancodec.cli.files import (
     SAN_SUFFIX,
     STANDARD_STREAM,
-    new_file,
     open_container,
     refuse_terminal,
     shown,
     standard_output,
 )
 from sancodec.cli.terminal import counted, for_each, printable, write_json
+from sancodec.new_files import new_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

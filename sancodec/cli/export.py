@@ -67,8 +67,8 @@ def command(
 
 
 def _write_network(model: str, output: Path, *, force: bool) -> None:
-    from sancodec.cli.files import check_output, new_file
     from sancodec.cli.san_options import require_torch
+    from sancodec.new_files import check_output, new_file
     from sancodec.san.model_file import load_san_model
 
     if output.is_dir():

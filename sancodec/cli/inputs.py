@@ -7,12 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sancodec.cli.files import (
-    EDF_SUFFIXES,
     SAN_SUFFIX,
     STANDARD_INPUT,
     STANDARD_STREAM,
@@ -22,28 +20,14 @@ from sancodec.cli.files import (
 from sancodec.errors import InvalidSignalError, SancodecError
 
 if TYPE_CHECKING:
-    from sancodec.codec.recording import FrameSource, Recording
+    from sancodec.codec.recording import Recording
+    from sancodec.datasets.kinds import OpenInput
 
-_ARRAY_SUFFIX = ".npy"
 _ARRAY_MAGIC = b"\x93NUMPY"
 _SAN_MAGIC = b"\x89SAN"
 _MAGIC_BYTES = 8
 _EDF_MAGICS = {b"0       ": ".edf", b"\xffBIOSEMI": ".bdf"}
 _LATER_SUFFIXES = {".csv": "CSV", ".png": "image", ".pgm": "image"}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OpenInput:
-    """A recording opened for reading range by range.
-
-    Parameters
-    ----------
-    n_bytes
-        Size of the files behind it.
-    """
-
-    source: FrameSource
-    n_bytes: int
 
 
 @contextmanager
@@ -66,30 +50,19 @@ def open_input(name: str, *, sampling_rate_hz: float | None, header: str | None,
     """
     if name == STANDARD_STREAM:
         if header is not None:
-            _refuse_rate(STANDARD_INPUT, sampling_rate_hz)
+            from sancodec.datasets.kinds import refuse_rate
+
+            refuse_rate(STANDARD_INPUT, sampling_rate_hz)
         standard = _standard_file(sampling_rate_hz) if header is None else _standard_record(header, exact=exact)
         with standard as opened:
             yield opened
         return
     path = Path(name)
     _check_suffix(path)
-    if path.suffix == _ARRAY_SUFFIX:
-        from sancodec.datasets.arrays import open_array
+    from sancodec.datasets.kinds import open_file
 
-        with open_array(path, sampling_rate_hz=sampling_rate_hz) as array:
-            yield OpenInput(array, path.stat().st_size)
-        return
-    _refuse_rate(name, sampling_rate_hz)
-    if path.suffix.lower() in EDF_SUFFIXES:
-        from sancodec.datasets.edf_source import open_edf
-
-        with open_edf(path) as edf:
-            yield OpenInput(edf, edf.n_bytes)
-        return
-    from sancodec.datasets.wfdb_segmented_source import open_record
-
-    with open_record(path, exact=exact) as record:
-        yield OpenInput(record, record.n_bytes)
+    with open_file(path, sampling_rate_hz=sampling_rate_hz, exact=exact) as opened:
+        yield opened
 
 
 def read_recording(name: str, *, sampling_rate_hz: float | None) -> Recording:
@@ -117,19 +90,16 @@ def _check_suffix(path: Path) -> None:
         )
 
 
-def _refuse_rate(name: str, sampling_rate_hz: float | None) -> None:
-    if sampling_rate_hz is not None:
-        raise InvalidSignalError(f"{name}: --rate is for .npy arrays; this input states its own sampling rate")
-
-
 @contextmanager
 def _standard_file(sampling_rate_hz: float | None) -> Iterator[OpenInput]:
     """An array, an EDF or a BDF file, by its first bytes."""
+    from sancodec.datasets.kinds import refuse_rate
+
     with standard_input() as file:
         head = file.read(_MAGIC_BYTES)
         file.seek(0)
         if head in _EDF_MAGICS:
-            _refuse_rate(STANDARD_INPUT, sampling_rate_hz)
+            refuse_rate(STANDARD_INPUT, sampling_rate_hz)
             opening = _standard_edf(file, _EDF_MAGICS[head])
         else:
             opening = _standard_array(file, head, sampling_rate_hz)
@@ -141,6 +111,7 @@ def _standard_file(sampling_rate_hz: float | None) -> Iterator[OpenInput]:
 def _standard_edf(file: BinaryIO, suffix: str) -> Iterator[OpenInput]:
     """Under a name of its own in a folder of its own: what is restored from it needs a name."""
     from sancodec.datasets.edf_source import open_edf
+    from sancodec.datasets.kinds import OpenInput
 
     with tempfile.TemporaryDirectory(prefix="sancodec-") as folder:
         path = Path(folder) / f"standard-input{suffix}"
@@ -153,6 +124,7 @@ def _standard_edf(file: BinaryIO, suffix: str) -> Iterator[OpenInput]:
 @contextmanager
 def _standard_array(file: BinaryIO, head: bytes, sampling_rate_hz: float | None) -> Iterator[OpenInput]:
     from sancodec.datasets.array_source import ArraySource
+    from sancodec.datasets.kinds import OpenInput
 
     magic = head[: len(_ARRAY_MAGIC)]
     if magic.startswith(_SAN_MAGIC):
@@ -176,6 +148,7 @@ def _standard_array(file: BinaryIO, head: bytes, sampling_rate_hz: float | None)
 @contextmanager
 def _standard_record(header: str, *, exact: bool) -> Iterator[OpenInput]:
     """The record of a header whose only signal file is standard input, in a folder of its own until the end."""
+    from sancodec.datasets.kinds import OpenInput
     from sancodec.datasets.wfdb_header import read_header
     from sancodec.datasets.wfdb_lines import check_file_name
     from sancodec.datasets.wfdb_source import open_wfdb

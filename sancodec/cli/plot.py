@@ -11,10 +11,11 @@ import click
 
 from sancodec.cli import options
 from sancodec.cli.excerpt import channel_indices, excerpt_of
-from sancodec.cli.files import STANDARD_STREAM, check_output, new_file, open_container, shown
+from sancodec.cli.files import STANDARD_STREAM, open_container, shown
 from sancodec.cli.terminal import for_each, printable, write_json
 from sancodec.cli.times import clock, parse_time
 from sancodec.errors import InvalidSignalError
+from sancodec.new_files import check_output, new_file
 
 if TYPE_CHECKING:
     from sancodec.codec.kernels import Model

@@ -59,11 +59,22 @@ class Pace:
         return (1 - self.fraction) * (self._clock() - then) / (self.fraction - before)
 
 
-class _Bar:
-    def __init__(self, label: str, file: TextIO) -> None:
+class Bar:
+    """A bar that draws itself until it is closed.
+
+    Parameters
+    ----------
+    label
+        What stands before it; asked for again whenever it is drawn.
+    file
+        A terminal.
+    """
+
+    def __init__(self, label: Callable[[], str], file: TextIO) -> None:
         self.pace = Pace()
         self._label, self._file = label, file
         self._width = 0
+        self._drawing = threading.Lock()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._redraw, daemon=True)
         self._thread.start()
@@ -71,17 +82,30 @@ class _Bar:
     def _redraw(self) -> None:
         """Draw again and again, so that the clock goes on where nothing is reported."""
         while not self._is_over.wait(_REDRAW_S):
-            line = bar_line(self._label, self.pace, shutil.get_terminal_size().columns - 1)
-            self._file.write("\r" + line.ljust(self._width))
+            line = bar_line(self._label(), self.pace, shutil.get_terminal_size().columns - 1)
+            with self._drawing:
+                self._file.write("\r" + line.ljust(self._width))
+                self._file.flush()
+                self._width = len(line)
+
+    def say(self, line: str) -> None:
+        """Write a line of text, above the bar."""
+        with self._drawing:
+            self._clear()
+            self._file.write(f"{line}\n")
             self._file.flush()
-            self._width = len(line)
 
     def close(self) -> None:
+        """Take the bar away."""
         self._is_over.set()
         self._thread.join()
+        self._clear()
+
+    def _clear(self) -> None:
         if self._width:
             self._file.write("\r" + " " * self._width + "\r")
             self._file.flush()
+            self._width = 0
 
 
 def bar_line(label: str, pace: Pace, columns: int) -> str:
@@ -104,7 +128,8 @@ def progress(label: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
     if quiet or not sys.stderr.isatty():
         yield lambda fraction: None
         return
-    bar = _Bar(printable(label), sys.stderr)
+    text = printable(label)
+    bar = Bar(lambda: text, sys.stderr)
     try:
         yield bar.pace.report
     finally:

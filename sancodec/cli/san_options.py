@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sancodec.cli.files import check_output
 from sancodec.errors import MissingDependencyError
+from sancodec.new_files import check_output
 
 if TYPE_CHECKING:
     from sancodec.training.windows import SplitWindows

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sancodec.cli import options, san_options
-from sancodec.cli.files import new_file
 from sancodec.cli.progress import progress
 from sancodec.cli.terminal import counted, table, write_json
 from sancodec.errors import InvalidSignalError
+from sancodec.new_files import new_file
 
 if TYPE_CHECKING:
     from sancodec.training.selection_state import FinishedRun

@@ -56,15 +56,17 @@ def for_each(inputs: Sequence[str], action: Callable[[str], None]) -> None:
 
 
 def write_json(value: dict[str, Any]) -> None:
-    """One object on one line of standard output; infinite numbers become null."""
-    click.echo(json.dumps(_finite(value), ensure_ascii=False))
+    """One object on one line of standard output; infinite numbers become null, bytes that are no text escapes."""
+    click.echo(json.dumps(_sayable(value), ensure_ascii=False))
 
 
-def _finite(value: Any) -> Any:
+def _sayable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _sayable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [_sayable(item) for item in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from sancodec.cli import train_san
-from sancodec.cli.files import new_file
 from sancodec.cli.inputs import read_recording
 from sancodec.errors import InvalidSignalError, MissingDependencyError, SancodecError
+from sancodec.new_files import new_file
 
 _TRAINED = "trained"
 _KERNELS = {

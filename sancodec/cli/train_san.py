@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sancodec.cli import options, san_options
-from sancodec.cli.files import new_file
 from sancodec.cli.progress import progress
 from sancodec.cli.terminal import write_json
+from sancodec.new_files import new_file
 
 if TYPE_CHECKING:
     from sancodec.san.metrics import Score

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sancodec.codec.recording import FrameSource, Recording, SideFile
 from sancodec.datasets.wfdb_header import DEFAULT_FRAME_RATE_HZ, WfdbHeader, find_header, read_header
 from sancodec.datasets.wfdb_lines import GAP, MAX_HEADER_BYTES, check_file_name
-from sancodec.datasets.wfdb_segments import SegmentedHeader, parse_layout, plan_of, read_segmented
+from sancodec.datasets.wfdb_segments import SegmentedHeader, SegmentPlan, parse_layout, plan_of, read_segmented
 from sancodec.datasets.wfdb_side_files import HEADER_SUFFIX, SEGMENTS_KIND, joined_side_files
 from sancodec.datasets.wfdb_source import WfdbSource, open_wfdb
 from sancodec.errors import InvalidSignalError
@@ -54,13 +54,8 @@ class SegmentedSource:
         self._starts = [0, *accumulate(line.n_frames for line in self._lines)]
         self.n_frames = self._starts[-1]
         self.frame_rate_hz: Fraction = header.record.frame_rate_hz or DEFAULT_FRAME_RATE_HZ
-        layout, others = None, list[SideFile]()
-        if header.layout_name is not None:
-            others.append(SideFile(f"{header.layout_name}{HEADER_SUFFIX}", _content(self._path(header.layout_name))))
-            layout = parse_layout(others[0].content, where=str(self._path(header.layout_name)))
+        others, headers, self._plan = read_plan(header_path, header)
         try:
-            headers = [None if line.name == GAP else self._segment_header(line.name) for line in self._lines]
-            self._plan = plan_of(header, layout, headers, where=str(header_path))
             self.channels = self._plan.channels
             # A recording without samples refuses what no recording may have.
             Recording(self.channels, tuple(np.zeros(0, np.int32) for _ in self.channels), self.frame_rate_hz)
@@ -89,8 +84,7 @@ class SegmentedSource:
     @property
     def rescaled(self) -> tuple[str, ...]:
         """Names of the channels whose gain or baseline is not that of all their signals."""
-        placed = [each for segment in self._plan.placed for each in segment if not each.is_as_stored]
-        return tuple(self.channels[index].name for index in sorted({each.index for each in placed}))
+        return self._plan.rescaled
 
     @property
     def n_bytes(self) -> int:
@@ -115,24 +109,12 @@ class SegmentedSource:
                 samples[each.index][(begin - first) * width : (end - first) * width] = each.into_channel(values)
         return tuple(samples)
 
-    def _path(self, name: str) -> Path:
-        return self.header_path.with_name(f"{name}{HEADER_SUFFIX}")
-
-    def _segment_header(self, name: str) -> WfdbHeader:
-        try:
-            return read_header(self._path(name))
-        except FileNotFoundError:
-            raise InvalidSignalError(
-                f"{self._path(name)}: no such segment, but {self.header_path.name!r} names it; put it beside the header"
-            ) from None
-        except OSError as error:
-            raise InvalidSignalError(f"{self._path(name)}: cannot be read: {error.strerror}") from error
-
     def _segment(self, index: int) -> WfdbSource:
         source = self._open.pop(index, None)
         if source is None:
             line = self._lines[index]
-            source = WfdbSource(self._path(line.name), self._segment_header(line.name), exact=self._exact)
+            path = header_beside(self.header_path, line.name)
+            source = WfdbSource(path, _segment_header(self.header_path, line.name), exact=self._exact)
             if source.n_frames != line.n_frames:
                 source.close()
                 raise InvalidSignalError(
@@ -166,11 +148,57 @@ def refuse_rescaled(source: FrameSource) -> None:
     InvalidSignalError
         If gains differ between its segments.
     """
-    if isinstance(source, SegmentedSource) and source.rescaled:
+    if isinstance(source, SegmentedSource):
+        check_rescaled(source.header_path, source.rescaled)
+
+
+def check_rescaled(header_path: Path, rescaled: tuple[str, ...]) -> None:
+    """Refuse rescaled channels, given by their names; raises as `refuse_rescaled`."""
+    if rescaled:
         raise InvalidSignalError(
-            f"{source.header_path}: the gain or baseline of {', '.join(source.rescaled)} differs between segments; "
+            f"{header_path}: the gain or baseline of {', '.join(rescaled)} differs between segments; "
             "only --lossless keeps a promise for them. Compress the segments one by one for less"
         )
+
+
+def header_beside(header_path: Path, name: str) -> Path:
+    """The header of a segment or a layout beside that of the whole record."""
+    return header_path.with_name(f"{name}{HEADER_SUFFIX}")
+
+
+def read_plan(
+    header_path: Path, header: SegmentedHeader
+) -> tuple[list[SideFile], list[WfdbHeader | None], SegmentPlan]:
+    """Read the headers of all segments.
+
+    Returns
+    -------
+    The layout header, where there is one; the headers of the segments, None for gaps; where their signals go.
+
+    Raises
+    ------
+    InvalidSignalError
+        If one is missing or damaged, or they do not fit each other.
+    """
+    layout, others = None, list[SideFile]()
+    if header.layout_name is not None:
+        path = header_beside(header_path, header.layout_name)
+        others.append(SideFile(path.name, _content(path)))
+        layout = parse_layout(others[0].content, where=str(path))
+    headers = [None if line.name == GAP else _segment_header(header_path, line.name) for line in header.segments]
+    return others, headers, plan_of(header, layout, headers, where=str(header_path))
+
+
+def _segment_header(header_path: Path, name: str) -> WfdbHeader:
+    path = header_beside(header_path, name)
+    try:
+        return read_header(path)
+    except FileNotFoundError:
+        raise InvalidSignalError(
+            f"{path}: no such segment, but {header_path.name!r} names it; put it beside the header"
+        ) from None
+    except OSError as error:
+        raise InvalidSignalError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _content(path: Path) -> bytes:

@@ -225,6 +225,12 @@ class SegmentPlan:
     channels: tuple[Channel, ...]
     placed: tuple[tuple[PlacedSignal, ...], ...]
 
+    @property
+    def rescaled(self) -> tuple[str, ...]:
+        """Names of the channels whose gain or baseline is not that of all their signals."""
+        indices = {each.index for segment in self.placed for each in segment if not each.is_as_stored}
+        return tuple(self.channels[index].name for index in sorted(indices))
+
 
 def plan_of(
     header: SegmentedHeader, layout: tuple[Channel, ...] | None, segments: Sequence[WfdbHeader | None], *, where: str
