@@ -5,7 +5,8 @@
 
 A table stands between ``<!-- table FILE KIND -->`` and ``<!-- end table -->``. FILE is in benchmarks/results. KIND is
 one of prdn, max_error, lossless (ratios), over (sancodec over the yardsticks), records (ratios record by record),
-processes, in_process (speed), coder_alone, engines, kit_sizes, kit_speeds, random_access, long_recording, beats_stream,
+processes, in_process (speed), coder_alone, engines, kit_sizes, kit_speeds, random_access, images_lossless,
+images_lossy, images_access, long_recording, beats_stream,
 beats_detectors, beats_records, paper_phi and environment.
 """
 
@@ -221,6 +222,40 @@ def random_access(result: Result) -> str:
     )
 
 
+def images_lossless(result: Result) -> str:
+    rows = [
+        [
+            f"**{row['codec']}**" if row["codec"].startswith("sancodec") else row["codec"],
+            f"{row['bits_per_pixel']:.3f}",
+            f"{row['encode_s']:.1f}",
+            f"{row['decode_s']:.1f}",
+        ]
+        for row in result["lossless"]
+    ]
+    return _table([f"lossless, {result['images']:,} images", "bit/pixel", "encode, s", "decode, s"], rows)
+
+
+def images_lossy(result: Result) -> str:
+    """Bytes of an image at each PSNR, and the seconds of search and encoding at the middle one."""
+    psnrs = sorted({row["psnr_db"] for row in result["lossy"]})
+    rows = []
+    for codec in dict.fromkeys(row["codec"] for row in result["lossy"]):
+        found = {row["psnr_db"]: row for row in result["lossy"] if row["codec"] == codec}
+        sizes = [found[psnr]["bytes_per_image"] for psnr in psnrs]
+        seconds = found[psnrs[len(psnrs) // 2]]["search_and_encode_s"]
+        name = f"**{codec}**" if codec.startswith("sancodec") else codec
+        rows.append([name, *("–" if size is None else f"{size:.1f}" for size in sizes), f"{seconds:.0f}"])
+    return _table(["bytes an image", *(f"{psnr:g} dB" for psnr in psnrs), "search and encode, s"], rows)
+
+
+def images_access(result: Result) -> str:
+    rows = [
+        [f"{row['chunk_images']:,}", f"{row['bits_per_pixel']:.3f}", f"{row['seconds']:.2f}"]
+        for row in result["access"]
+    ]
+    return _table(["images a chunk", "bit/pixel", "one image, s"], rows)
+
+
 def long_recording(result: Result) -> str:
     rows = [
         [
@@ -329,6 +364,9 @@ KINDS: dict[str, Callable[[Result], str]] = {
     "kit_sizes": kit_sizes,
     "kit_speeds": kit_speeds,
     "random_access": random_access,
+    "images_lossless": images_lossless,
+    "images_lossy": images_lossy,
+    "images_access": images_access,
     "long_recording": long_recording,
     "beats_stream": beats_stream,
     "beats_detectors": beats_detectors,

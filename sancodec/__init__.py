@@ -12,8 +12,20 @@ if TYPE_CHECKING:
     from sancodec.api import compress, compress_to, decompress, decompress_recording
     from sancodec.api import open_recording as open  # noqa: A004
     from sancodec.codec.recording import Channel, Recording, SideFile
+    from sancodec.images.api import compress_images, open_images
 
-__all__ = ["Channel", "Recording", "SideFile", "compress", "compress_to", "decompress", "decompress_recording", "open"]
+__all__ = [
+    "Channel",
+    "Recording",
+    "SideFile",
+    "compress",
+    "compress_images",
+    "compress_to",
+    "decompress",
+    "decompress_recording",
+    "open",
+    "open_images",
+]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -21,10 +33,12 @@ _HOMES = {
     "Recording": ("sancodec.codec.recording", "Recording"),
     "SideFile": ("sancodec.codec.recording", "SideFile"),
     "compress": ("sancodec.api", "compress"),
+    "compress_images": ("sancodec.images.api", "compress_images"),
     "compress_to": ("sancodec.api", "compress_to"),
     "decompress": ("sancodec.api", "decompress"),
     "decompress_recording": ("sancodec.api", "decompress_recording"),
     "open": ("sancodec.api", "open_recording"),
+    "open_images": ("sancodec.images.api", "open_images"),
 }
 
 

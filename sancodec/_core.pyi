@@ -206,6 +206,27 @@ def event_mixing(
     written: Array,
     /,
 ) -> int: ...
+def image_symbols(
+    values: Array,
+    background: int,
+    height: int,
+    width: int,
+    symbols: Array,
+    coded: bytes | None,
+    written: Array,
+    /,
+) -> int: ...
+def image_rounding(
+    pixels: Array,
+    levels: Array,
+    height: int,
+    width: int,
+    kernels: Array,
+    costs: Array,
+    price: int,
+    background: int,
+    /,
+) -> int: ...
 def rice_cost(values: Array, parameter: int, /) -> int: ...
 def rice_read(bits: Array, start: int, values: Array, /) -> int: ...
 def rice_write(values: Array, parameter: int, bits: Array, /) -> int: ...

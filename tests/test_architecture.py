@@ -17,19 +17,21 @@ ALLOWED = {
     "export": {"errors", "codec"},
     "san": {"errors", "codec"},
     "plot": {"errors", "codec", "san"},
-    "datasets": {"errors", "codec", "new_files"},
+    "images": {"errors", "codec"},
+    "datasets": {"errors", "codec", "images", "new_files"},
     "training": {"errors", "codec", "datasets", "san"},
     "api": {"errors", "codec", "export", "datasets"},
     "ecosystem": {"errors", "codec", "datasets", "api"},
     "new_files": {"errors"},
     "batch": {"errors", "codec", "datasets", "api", "new_files"},
-    "__init__": {"errors", "codec", "api"},
+    "__init__": {"errors", "codec", "api", "images"},
     "__main__": {"cli"},
     "cli": {
         "errors",
         "codec",
         "export",
         "datasets",
+        "images",
         "san",
         "plot",
         "api",
@@ -42,7 +44,7 @@ ALLOWED = {
 # Only the commands that train or make a choice of models may reach training.
 TRAINING_COMMANDS = {"train.py", "train_san.py", "select.py", "san_options.py", "export.py"}
 HEAVY = ["torch", "onnx", "onnxruntime", "matplotlib", "plotly", "pandas", "dask", "scipy", "wfdb", "pywt", "soundfile"]
-HEAVY += ["zarr", "numcodecs", "mne"]
+HEAVY += ["zarr", "numcodecs", "mne", "PIL"]
 HEAVY += ["distributed", "fsspec", "s3fs", "pyarrow"]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sancodec.cli import options
+from sancodec.cli import images, options
 from sancodec.cli.files import SAN_SUFFIX, open_container
 from sancodec.cli.inputs import read_recording
 from sancodec.cli.terminal import printable, quality_cells, quantity, table, write_json
@@ -63,7 +63,7 @@ def command(
     """Tell what was lost between ORIGINAL and FILE, a .san file or a restored record.
 
     PRDN, PRD, RMSE, largest error and SNR of each channel; the SNR in frequency bands; and how many of the waves
-    found in the original are found in FILE within 150 ms.
+    found in the original are found in FILE within 150 ms. Of images PSNR and largest error.
 
     --beats runs a QRS detector on both and scores it by the reference beats of an annotation file, as ANSI/AAMI EC57
     does, from the sixth minute on where the recording is longer than ten minutes; without reference beats, by those
@@ -79,6 +79,9 @@ def command(
         from sancodec.datasets.wfdb_annotation import import_wfdb
 
         import_wfdb()  # before anything is decoded
+    if images.is_image_input(original, has_rate=rate_hz is not None):
+        images.compare_images(original, file, quiet=quiet, as_json=as_json)
+        return
     before = read_recording(original, sampling_rate_hz=rate_hz)
     if file.endswith(SAN_SUFFIX):
         from sancodec.codec.decoder import RecordingReader

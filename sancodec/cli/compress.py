@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sancodec.cli import encoding_options, options
+from sancodec.cli import encoding_options, images, options
 from sancodec.cli.files import (
     SAN_SUFFIX,
     STANDARD_STREAM,
@@ -22,6 +22,7 @@ from sancodec.cli.files import (
 from sancodec.cli.inputs import open_input
 from sancodec.cli.progress import progress
 from sancodec.cli.terminal import for_each, quality_cells, table, write_json
+from sancodec.errors import InvalidSignalError
 from sancodec.new_files import check_output, new_file
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 @click.command("compress")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", metavar="FILE|DIR|-", help="Where to write; beside the input by default.")
+@click.option(
+    "--psnr", type=click.FloatRange(min=0, min_open=True), metavar="DB", help="Smallest PSNR of images, in dB."
+)
 @click.option("--header", metavar="FILE.hea", help="WFDB header of the signal file on standard input.")
 @encoding_options.encoding
 @options.threads
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
 def command(
     inputs: tuple[str, ...],
     output: str | None,
+    psnr: float | None,
     header: str | None,
     encoding: Callable[[], Settings],
     threads: int | None,
@@ -58,12 +63,15 @@ def command(
     to standard output by default. Of several quality options all hold. The file is read back and checked before it
     appears. Inputs are kept.
 
+    Grey images of 8 bits are INPUT too: IDX (.gz or not), a .npy array of uint8, PGM or PNG. Exact by default.
+
     \b
     sancodec compress 100.dat
     sancodec compress mitdb/*.hea --preset monitor -o compressed
     sancodec compress 100.dat --lossless
     sancodec compress sleep.edf --prdn 5
     sancodec compress - --rate 500 --max-error 4adu < ecg.npy > ecg.san
+    sancodec compress t10k-images-idx3-ubyte.gz --psnr 30
     """
     if output is None and inputs == (STANDARD_STREAM,):
         output = STANDARD_STREAM
@@ -90,6 +98,31 @@ def command(
 
         keep_freed_memory()
         start = time.perf_counter()
+        if images.is_image_input(name, has_rate=settings.sampling_rate_hz is not None):
+            refused = {
+                "--prdn": settings.prdn,
+                "--snr": settings.snr_db,
+                "--max-error": settings.max_error,
+                "--preset": settings.preset,
+                "--rate": settings.sampling_rate_hz,
+                "--model": settings.given,
+            }
+            images.check_options(refused, psnr_db=psnr, lossless=settings.lossless)
+            where = None if to_stream else _target(name, output, folder, images.image_target(name))
+            images.compress_images(
+                name,
+                where,
+                psnr_db=psnr,
+                level=settings.level,
+                chunk=settings.chunk_s,
+                threads=threads,
+                force=force,
+                quiet=quiet,
+                as_json=as_json,
+            )
+            return
+        if psnr is not None:
+            raise InvalidSignalError("--psnr is for images; a recording takes --snr, --prdn or --max-error")
         target = None if to_stream else _target(name, output, folder)
         if target is not None:
             check_output(target, force=force)
@@ -113,10 +146,11 @@ def command(
     for_each(inputs, one)
 
 
-def _target(name: str, output: str | None, folder: Path | None) -> Path:
+def _target(name: str, output: str | None, folder: Path | None, default: Path | None = None) -> Path:
     if output and folder is None:
         return Path(output)
-    default = Path(f"standard-input{SAN_SUFFIX}") if name == STANDARD_STREAM else default_output(name)
+    if default is None:
+        default = Path(f"standard-input{SAN_SUFFIX}") if name == STANDARD_STREAM else default_output(name)
     return default if folder is None else folder / default.name
 
 

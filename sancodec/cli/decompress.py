@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from sancodec.cli import options
+from sancodec.cli import images, options
 from sancodec.cli.excerpt import Excerpt, excerpt_of, pieces_of
 from sancodec.cli.files import (
     EDF_SUFFIXES,
@@ -25,7 +25,7 @@ from sancodec.cli.progress import progress
 from sancodec.cli.salvaged import report_salvage, salvage_json
 from sancodec.cli.terminal import for_each, write_json
 from sancodec.cli.times import parse_time
-from sancodec.errors import CorruptError, TruncatedError
+from sancodec.errors import CorruptError, InvalidSignalError, TruncatedError
 from sancodec.new_files import new_file, new_folder
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ _EDF_KINDS = ("edf", "bdf")
 @click.option(
     "--to",
     "form",
-    type=click.Choice(["wfdb", "edf", "bdf", "npy", "csv"]),
+    type=click.Choice(["wfdb", "edf", "bdf", "npy", "csv", "pgm", "png"]),
     help="What to write; as it came by default.",
 )
 @click.option("--start", "start_s", callback=parse_time, metavar="TIME", help="Where to begin: seconds, or H:MM:SS.")
@@ -72,6 +72,7 @@ _EDF_KINDS = ("edf", "bdf")
 @click.option(
     "--salvage", "is_salvage", is_flag=True, help="Restore what is left of damaged files; exit status 1 if any is lost."
 )
+@click.option("--image", type=click.IntRange(min=0), metavar="K", help="Restore image K alone, as PGM by default.")
 @options.threads
 @click.option("-f", "--force", is_flag=True, help="Replace outputs that exist; write to terminals.")
 @options.model
@@ -85,6 +86,7 @@ def command(
     end_s: Fraction | None,
     channels: tuple[str, ...],
     is_salvage: bool,
+    image: int | None,
     threads: int | None,
     force: bool,
     model_names: tuple[str, ...],
@@ -101,12 +103,15 @@ def command(
     is written unless all that is restored is intact; with --salvage, chunks that are lost are filled with missing
     samples, or the smallest value where there are none, and named.
 
+    Exact images come back byte for byte, IDX without gzip, of PNG the pixels. --image reads one chunk only.
+
     \b
     sancodec decompress 100.san -o restored
     sancodec decompress 100.san --start 0:10:00 --end 0:10:30 --channel MLII --to npy
     sancodec decompress 100.san --to csv -o - | head
     sancodec decompress sleep.san --start 1:00:00 --end 1:10:00 -o part.edf
     sancodec decompress --salvage damaged.san -o rescued
+    sancodec decompress t10k-images-idx3-ubyte.san --image 42 -o 42.png
     """
     if len(inputs) > 1 and output is not None and not Path(output).is_dir():
         raise click.UsageError(f"{output} is not a directory; several inputs need one")
@@ -123,6 +128,24 @@ def command(
 
     def one(name: str) -> None:
         with open_container(name) as file, _hint(file, is_salvage), progress(shown(name), quiet=quiet) as report:
+            if images.holds_images(file):
+                options_of_recordings = (start_s, end_s, channels or None, is_salvage or None)
+                if any(each is not None for each in options_of_recordings):
+                    raise InvalidSignalError("the file holds images; --start, --end, --channel and --salvage have none")
+                images.restore_images(
+                    file,
+                    name,
+                    output,
+                    form=form,
+                    image=image,
+                    threads=threads,
+                    force=force,
+                    quiet=quiet,
+                    as_json=as_json,
+                )
+                return
+            if image is not None or form in ("pgm", "png"):
+                raise InvalidSignalError("the file holds a recording; --image and image formats are for images")
             reader = _reader(file, engine, models, threads, is_salvage=is_salvage)
             excerpt = excerpt_of(reader.header, start_s=start_s, end_s=end_s, names=channels)
             options.tell_if_slow(excerpt, quiet=quiet)

@@ -74,7 +74,7 @@ _ENCODING_OPTIONS = (
         show_default=True,
         callback=_chunk,
         metavar="SECONDS|auto|file",
-        help="Length of a chunk, the unit of damage and of random access.",
+        help="Length of a chunk, the unit of damage and of random access; of images their number.",
     ),
     click.option(
         "--rate",

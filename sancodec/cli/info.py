@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sancodec.cli import options
+from sancodec.cli import images, options
 from sancodec.cli.files import open_container, rate_text, shown
 from sancodec.cli.terminal import counted, for_each, printable, quantity, table, write_json
 
@@ -53,6 +53,9 @@ def command(inputs: tuple[str, ...], is_engine: bool, model_names: tuple[str, ..
         from sancodec.codec.decoder import RecordingReader
 
         with open_container(name) as file:
+            if images.holds_images(file):
+                images.info_of_images(file, name, quiet=quiet, as_json=as_json)
+                return
             reader = RecordingReader(file, engine=default_engine(), models=models)
             content = describe(shown(name), reader)
         if as_json:

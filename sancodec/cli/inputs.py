@@ -27,7 +27,7 @@ _ARRAY_MAGIC = b"\x93NUMPY"
 _SAN_MAGIC = b"\x89SAN"
 _MAGIC_BYTES = 8
 _EDF_MAGICS = {b"0       ": ".edf", b"\xffBIOSEMI": ".bdf"}
-_LATER_SUFFIXES = {".csv": "CSV", ".png": "image", ".pgm": "image"}
+_LATER_SUFFIXES = {".csv": "CSV"}
 
 
 @contextmanager

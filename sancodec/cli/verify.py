@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sancodec.cli import options
+from sancodec.cli import images, options
 from sancodec.cli.files import open_container, shown
 from sancodec.cli.progress import progress
 from sancodec.cli.terminal import DamageError, counted, for_each, write_json
@@ -53,6 +53,9 @@ def command(
         with open_container(name) as file, progress(shown(name), quiet=quiet) as report:
             from sancodec.codec.decoder import RecordingReader
 
+            if images.holds_images(file):
+                images.verify_images(file, name, quiet=quiet, as_json=as_json)
+                return
             reader = RecordingReader(file, engine=engine, models=models)
             damaged = damaged_chunks(reader, report)
             end_error = _end_error(reader)

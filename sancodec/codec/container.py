@@ -42,6 +42,7 @@ class SectionType(IntEnum):
     CODING = 3
     CHUNK = 4
     INDEX = 5
+    IMAGES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,7 @@ class ContainerReader:
             sections.append(section)
             if section.kind == SectionType.CODING:
                 return sections, offset
-            if section.kind not in (SectionType.HEADER, SectionType.MODEL):
+            if section.kind not in (SectionType.HEADER, SectionType.MODEL, SectionType.IMAGES):
                 raise CorruptError(f"{section_name(section.kind)} at byte {section.offset}, before CODING")
         raise LimitExceededError(f"more than {MAX_LEADING_SECTIONS} sections come before the first chunk")
 

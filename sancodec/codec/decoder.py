@@ -22,7 +22,7 @@ from sancodec.codec.parallel import Threads
 from sancodec.codec.recording import Recording
 from sancodec.codec.segment_decoder import SegmentDecoder
 from sancodec.codec.synthesis import ChannelCoding, Engine
-from sancodec.errors import CorruptError, FormatError, TruncatedError
+from sancodec.errors import CorruptError, FormatError, InvalidSignalError, TruncatedError
 
 _BATCH_SAMPLES = 2_000_000
 _CHANNEL_OVERHEAD_SAMPLES = 128
@@ -64,6 +64,8 @@ class RecordingReader:
         self.container = ContainerReader(file)
         sections, _ = self.container.leading_sections()
         kinds = [section.kind for section in sections]
+        if kinds[0] == SectionType.IMAGES:
+            raise InvalidSignalError("the file holds images, no recording; sancodec.open_images reads them")
         if kinds[0] != SectionType.HEADER or SectionType.HEADER in kinds[1:] or len(kinds) > 2 + MAX_MODELS:
             found = ", ".join(map(section_name, kinds))
             raise CorruptError(

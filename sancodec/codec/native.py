@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 ENGINE_VARIABLE = "SANCODEC_ENGINE"
 SLOW_SAMPLES = 2_000_000
-_VERSION = 2
+_VERSION = 3
 
 
 def _load() -> tuple[ModuleType | None, str]:

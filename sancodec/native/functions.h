@@ -14,6 +14,8 @@
     F(code_levels, "codec/level_arithmetic.py")                            \
     F(event_mixing, "codec/event_mixing.py")                               \
     F(fields_to_bits, "codec/bits.py")                                     \
+    F(image_rounding, "images/rounding.py")                                \
+    F(image_symbols, "images/mixing.py")                                   \
     F(keep_apart, "codec/detection.py: extrema")                           \
     F(known, "codec/contexts.py: known_magnitude")                         \
     F(known_of_symbols, "codec/class_coder.py: symbol_magnitude")          \

@@ -16,7 +16,7 @@
 #endif
 
 /* Raised with every new function and change of arguments: an older build is not used. */
-#define CORE_VERSION 2
+#define CORE_VERSION 3
 
 #define LIST(name, text) {#name, (PyCFunction)(void (*)(void))core_##name, METH_FASTCALL, text},
 static PyMethodDef methods[] = {FUNCTIONS(LIST){NULL, NULL, 0, NULL}};
