@@ -57,7 +57,7 @@ class MixPlan:
 
 
 def plan_mix(coefficients: Matrix, allowed: NDArray[np.float64]) -> MixPlan | None:
-    """Components in the order of their energy; None where there is nothing to code.
+    """Components in the order of their energy; None where there are none, or their weights cannot be stored.
 
     Of all error covariances that keep every channel within what it may err, the one with the largest determinant takes
     the fewest bits: that of white noise in channels with weights, which follow from the errors by multiplication.
@@ -90,13 +90,14 @@ def plan_mix(coefficients: Matrix, allowed: NDArray[np.float64]) -> MixPlan | No
     if (left_out > _LARGEST_LEAK * allowed**2).any():
         used = np.arange(len(energies))
     scales = np.abs(basis[direct][:, used]).max(axis=0)
-    shifts = [_shift(math.sqrt(energies[number])) for number in used]
+    shifts = [_shift(math.sqrt(max(energies[number], 0.0))) for number in used]
     stored = np.zeros((len(allowed), len(used)), np.int64)
     stored[direct] = np.rint(basis[direct][:, used] / scales * 2.0 ** np.array(shifts))
     mix = Mix(np.array(shifts, np.int64), stored, derived)
-    rows = mix.rows * 2.0**-WEIGHT_BITS
-    weighted = rows.T * weights**2
-    solved = np.linalg.solve(weighted @ rows, weighted).astype(np.float64)
+    rows = weights[:, None] * mix.rows * 2.0**-WEIGHT_BITS
+    if np.linalg.matrix_rank(rows) < len(used):
+        return None  # the weights of so many scales at once cannot be stated
+    solved = (np.linalg.pinv(rows) * weights).astype(np.float64)
     return MixPlan(mix, solved, (step * scales).astype(np.float64))
 
 

@@ -42,7 +42,10 @@ def encode_mix(job: GroupJob, report: Progress) -> EncodedGroup | None:
         return None
     order = list(job.jobs)
     allowed = np.array([_allowed_rmse(job, index) for index in order])
-    plan = plan_mix(_sampled(job), allowed)
+    try:
+        plan = plan_mix(_sampled(job), allowed)
+    except np.linalg.LinAlgError:  # channels so alike, or so different, that there is no such plan
+        return None
     if plan is None:
         return None
     components = _component_jobs(job, plan)
