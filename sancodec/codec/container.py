@@ -245,10 +245,13 @@ class ContainerReader:
             section, offset = self.section_at(offset)
             if section.kind & ANCILLARY:
                 continue
+            is_first = not sections
             sections.append(section)
             if section.kind == SectionType.CODING:
                 return sections, offset
-            if section.kind not in (SectionType.HEADER, SectionType.MODEL, SectionType.IMAGES):
+            if section.kind not in (SectionType.HEADER, SectionType.MODEL) and not (
+                is_first and section.kind == SectionType.IMAGES
+            ):
                 raise CorruptError(f"{section_name(section.kind)} at byte {section.offset}, before CODING")
         raise LimitExceededError(f"more than {MAX_LEADING_SECTIONS} sections come before the first chunk")
 

@@ -360,3 +360,12 @@ def test_any_bytes_give_content_or_a_format_error(content, with_magic):
     except FormatError:
         return
     assert len(result) <= 1000
+
+
+def test_images_stand_where_the_header_would_and_nowhere_else() -> None:
+    file = io.BytesIO()
+    writer = ContainerWriter(file)
+    for kind in (SectionType.HEADER, SectionType.IMAGES, SectionType.CODING):
+        writer.section(kind, b"")
+    with pytest.raises(CorruptError, match="IMAGES at byte .* before CODING"):
+        ContainerReader(file).leading_sections()

@@ -60,7 +60,7 @@ def test_damaged_ancillary_section_is_refused() -> None:
     refused(file_of(header, coding, chunk, before_index=bytes(damaged)), "checksum")
 
 
-@pytest.mark.parametrize("kind", [0, 6, 127])
+@pytest.mark.parametrize("kind", [0, 7, 127])
 def test_unknown_section_without_bit_7_is_refused(kind: int) -> None:
     header, coding, chunk = parts.constant_sections()
     refused(file_of(header, (kind, b""), coding, chunk), "unknown type")

@@ -159,7 +159,7 @@ REFUSED = {
     "crc_of_header": Refusal(FEW, lambda blob: blob[:30] + bytes([blob[30] ^ 1]) + blob[31:], CORRUPT, "checksum"),
     "crc_of_chunk": Refusal(ECG, lambda blob: blob[:-100] + bytes([blob[-100] ^ 1]) + blob[-99:], CORRUPT, "checksum"),
     "digest": Refusal(ECG, flipped(CHUNK, 0), CORRUPT, "digest"),
-    "unknown_section": Refusal(FEW, inserted(CODING, 6, b"?"), CORRUPT, "unknown type 6"),
+    "unknown_section": Refusal(FEW, inserted(CODING, 7, b"?"), CORRUPT, "unknown type 7"),
     "two_headers": Refusal(FEW, lambda blob: inserted(CODING, HEADER, split(blob)[0][1])(blob), CORRUPT, "HEADER"),
     "no_header": Refusal(FEW, of_sections(lambda sections: sections[1:]), CORRUPT, "HEADER"),
     "ancillary_within_a_segment": Refusal(FEW, inserted(CHUNK, 200, b"?"), CORRUPT, ""),
