@@ -367,5 +367,5 @@ def test_images_stand_where_the_header_would_and_nowhere_else() -> None:
     writer = ContainerWriter(file)
     for kind in (SectionType.HEADER, SectionType.IMAGES, SectionType.CODING):
         writer.section(kind, b"")
-    with pytest.raises(CorruptError, match="IMAGES at byte .* before CODING"):
+    with pytest.raises(CorruptError, match=r"IMAGES at byte .* before CODING"):
         ContainerReader(file).leading_sections()
